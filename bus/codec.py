@@ -1,0 +1,150 @@
+"""Messages to bytes and back.
+
+A message is one JSON object: the envelope's fields, then those of its subsystem. What comes from the bus is not to
+be trusted: it is bounded before it is parsed, and every fault is a `MessageError` that says what was wrong.
+"""
+
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, NamedTuple
+
+import msgspec
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from .errors import (
+    MalformedError,
+    MessageTooLargeError,
+    TimestampError,
+    UnknownSubsystemError,
+    WrongTopicError,
+    WrongTypeError,
+    WrongVersionError,
+)
+from .fields import Fields
+from .messages import SUBSYSTEMS
+from .times import format_timestamp
+from .topics import HostTopic, escape
+
+__all__ = ["MAXIMUM_MESSAGE_BYTES", "VERSION", "Envelope", "Sample", "decode", "encode"]
+
+VERSION = 1
+MAXIMUM_MESSAGE_BYTES = 128 * 1024
+
+_FUTURE = timedelta(days=1)  # a clock may be wrong by hours (a time zone, a dual boot); a day is a broken one
+_OLDEST = datetime(2020, 1, 1, tzinfo=UTC)  # before this software: a machine that does not know the time yet
+_LATEST = datetime(2262, 1, 1, tzinfo=UTC)  # where 64-bit nanoseconds end
+
+_Moment = Annotated[datetime, Meta(tz=True)]
+
+
+class Envelope(Struct, kw_only=True, gc=False):
+    """What every message begins with."""
+
+    v: Annotated[int, Meta(description="Version of this contract.", ge=0, le=2**31)]
+    host: Annotated[str, Meta(description="Name of the machine.", min_length=1, max_length=255)]
+    subsystem: Annotated[str, Meta(description="What the fields are about.", max_length=64)]
+    timestamp: Annotated[_Moment, Meta(description="When it was sampled; RFC 3339, UTC, milliseconds.")]
+    sequence: Annotated[int, Meta(description="Number of the message in its subsystem, from 1.", ge=1, le=2**63 - 1)]
+    session: Annotated[_Moment, Meta(description="When the publisher was started.")]
+    interval: Annotated[float, Meta(description="Seconds until the next message of its kind.", gt=0, le=1e9)]
+    omitted: (
+        Annotated[dict[str, int], Meta(description="Entries of a map that were left out to fit.", max_length=64)]
+        | UnsetType
+    ) = UNSET
+
+
+class Sample(NamedTuple):
+    """A message that was understood."""
+
+    envelope: Envelope
+    fields: Fields
+
+
+_ENVELOPE = msgspec.json.Decoder(Envelope)
+_FIELDS = {name: msgspec.json.Decoder(struct) for name, struct in SUBSYSTEMS.items()}
+_encode_json = msgspec.json.encode
+
+
+def encode(
+    fields: Fields, *, host: str, subsystem: str, timestamp: float, sequence: int, session: float, interval: float
+) -> bytes:
+    """Return the message of one sample, at most `MAXIMUM_MESSAGE_BYTES` long.
+
+    Args:
+        fields: what was sampled.
+        host: name of the machine, not escaped.
+        subsystem: which one the fields belong to.
+        timestamp: when it was sampled, seconds since the epoch.
+        sequence: number of the message in its subsystem and session, from 1.
+        session: start of the publisher, seconds since the epoch.
+        interval: seconds until the next message of its kind.
+
+    Maps that do not fit are cut, and `omitted` counts what was left out of each.
+    """
+    head = (
+        f'{{"v":{VERSION},"host":{_encode_json(host).decode()},"subsystem":"{subsystem}"'
+        f',"timestamp":"{format_timestamp(timestamp)}","sequence":{sequence}'
+        f',"session":"{format_timestamp(session)}","interval":{interval:.10g}'
+    ).encode()
+    body = _encode_json(fields)
+    message = _join(head, body)
+    if len(message) > MAXIMUM_MESSAGE_BYTES:
+        fields, omitted = _cut(fields, MAXIMUM_MESSAGE_BYTES - len(head) - 256)
+        message = _join(head + b',"omitted":' + _encode_json(omitted), _encode_json(fields))
+    return message
+
+
+def _join(head: bytes, body: bytes) -> bytes:
+    return head + b"}" if body == b"{}" else b"%b,%b" % (head, body[1:])
+
+
+def _cut(fields: Fields, room: int) -> tuple[Fields, dict[str, int]]:
+    """Halve the largest map until the rest fits; also return how many entries each map lost."""
+    maps = {name: value for name in fields.__struct_fields__ if isinstance(value := getattr(fields, name), dict)}
+    before = {name: len(entries) for name, entries in maps.items()}
+    while len(_encode_json(fields)) > room:
+        name = max(maps, key=lambda name: len(_encode_json(maps[name])))
+        maps[name] = dict(list(maps[name].items())[: len(maps[name]) // 2])
+        fields = msgspec.structs.replace(fields, **{name: maps[name]})
+    return fields, {name: lost for name, entries in maps.items() if (lost := before[name] - len(entries))}
+
+
+def decode(topic: HostTopic, payload: bytes, *, now: datetime) -> Sample:
+    """Return the sample in a payload that came on a topic.
+
+    Args:
+        topic: where it came.
+        payload: what came.
+        now: aware; a sample from later than a day after it is refused.
+
+    Raises:
+        MessageTooLargeError: over `MAXIMUM_MESSAGE_BYTES`.
+        UnknownSubsystemError: the topic names none of ours.
+        MalformedError: not JSON, or nested too deeply.
+        WrongTypeError: a field is missing or not of its type.
+        WrongVersionError: not version 1.
+        WrongTopicError: host or subsystem of topic and message differ.
+        TimestampError: sampled in the future or impossibly long ago.
+    """
+    if len(payload) > MAXIMUM_MESSAGE_BYTES:
+        raise MessageTooLargeError(f"{len(payload)} bytes, a message has at most {MAXIMUM_MESSAGE_BYTES}")
+    decoder = _FIELDS.get(topic.leaf)
+    if decoder is None:
+        raise UnknownSubsystemError(f"there is no subsystem {topic.leaf[:64]!r}")
+    try:
+        envelope = _ENVELOPE.decode(payload)
+        if envelope.v != VERSION:
+            raise WrongVersionError(f"version {envelope.v}, this is version {VERSION}")
+        fields = decoder.decode(payload)
+    except msgspec.ValidationError as error:
+        raise WrongTypeError(str(error)) from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise MalformedError(str(error)) from None
+    except RecursionError:
+        raise MalformedError("nested too deeply") from None
+    if envelope.subsystem != topic.leaf or escape(envelope.host) != topic.host:
+        raise WrongTopicError(
+            f"a message of {envelope.host!r} {envelope.subsystem!r} on the topic of {topic.host!r} {topic.leaf!r}"
+        )
+    if not _OLDEST <= envelope.timestamp <= min(now + _FUTURE, _LATEST) or not _OLDEST <= envelope.session <= _LATEST:
+        raise TimestampError(f"sampled at {envelope.timestamp.isoformat()}, it is {now.isoformat(timespec='seconds')}")
+    return Sample(envelope, fields)

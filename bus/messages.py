@@ -1,0 +1,252 @@
+"""What each subsystem says: one struct per subsystem, one per map in it.
+
+This is the single table of fields. A name ends in its unit, a marker gives kind and meaning; `TABLES` lists all that
+follows from it. A message carries what was sampled at its moment, so a field that is sampled less often (a file
+system's size, a link's speed) stands only in the messages that bring it.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated
+
+from msgspec import UNSET
+
+from .fields import Count, Fields, Flag, Float, Map, Table, Text, condition, counter, gauge, rate, table, tables_of
+
+__all__ = [
+    "SUBSYSTEMS",
+    "TABLES",
+    "Battery",
+    "BatteryPack",
+    "Cpu",
+    "CpuCore",
+    "Disk",
+    "DiskDevice",
+    "DiskMount",
+    "Memory",
+    "Network",
+    "NetworkInterface",
+    "Publisher",
+    "PublisherCollector",
+    "Sensors",
+    "SensorsFan",
+    "SensorsTemperature",
+    "System",
+]
+
+
+class CpuCore(Fields):
+    """One logical CPU."""
+
+    utilization_percent: Annotated[Float, rate("Share of this CPU's time that was not idle.")] = UNSET
+    frequency_hertz: Annotated[Count, gauge("Clock of this CPU.")] = UNSET
+
+
+class Cpu(Fields):
+    """Processor time, clock, temperature and load."""
+
+    utilization_percent: Annotated[Float, rate("Share of CPU time neither idle nor waiting for IO.")] = UNSET
+    user_percent: Annotated[Float, rate("Share of CPU time in programs, guests and niced ones included.")] = UNSET
+    system_percent: Annotated[Float, rate("Share of CPU time in the kernel, without interrupts.")] = UNSET
+    interrupt_percent: Annotated[Float, rate("Share of CPU time in hardware and software interrupts.")] = UNSET
+    iowait_percent: Annotated[Float, rate("Share of CPU time idle while IO was outstanding.")] = UNSET
+    steal_percent: Annotated[Float, rate("Share of CPU time that the hypervisor gave to others.")] = UNSET
+    frequency_hertz: Annotated[Count, gauge("Mean clock of all CPUs.")] = UNSET
+    temperature_celsius: Annotated[Float, gauge("Temperature of the hottest CPU package.")] = UNSET
+    load_average_1m: Annotated[Float, gauge("Runnable and uninterruptible tasks, mean of 1 minute.")] = UNSET
+    load_average_5m: Annotated[Float, gauge("Runnable and uninterruptible tasks, mean of 5 minutes.")] = UNSET
+    load_average_15m: Annotated[Float, gauge("Runnable and uninterruptible tasks, mean of 15 minutes.")] = UNSET
+    pressure_some_percent: Annotated[Float, rate("Share of time in which a task waited for a CPU.")] = UNSET
+    limit_cores: Annotated[Float, gauge("CPUs that the control group of this container may use.")] = UNSET
+    limit_throttled_percent: Annotated[Float, rate("Share of time in which that limit stopped the container.")] = UNSET
+    core: Annotated[Map[CpuCore], table("Each logical CPU.")] = UNSET
+
+
+class Memory(Fields):
+    """Main memory and swap."""
+
+    total_bytes: Annotated[Count, gauge("Memory that the kernel manages.")] = UNSET
+    used_bytes: Annotated[Count, gauge("Memory that is not available: total less available.")] = UNSET
+    available_bytes: Annotated[Count, gauge("Memory that programs can get without swapping.")] = UNSET
+    free_bytes: Annotated[Count, gauge("Memory that nothing uses.")] = UNSET
+    cached_bytes: Annotated[Count, gauge("Page cache and reclaimable slabs.")] = UNSET
+    buffers_bytes: Annotated[Count, gauge("Buffers of block devices.")] = UNSET
+    used_percent: Annotated[Float, gauge("Used memory in percent of the total.")] = UNSET
+    swap_total_bytes: Annotated[Count, gauge("Size of all swap.")] = UNSET
+    swap_used_bytes: Annotated[Count, gauge("Swap in use.")] = UNSET
+    swap_used_percent: Annotated[Float, gauge("Swap in use in percent of all swap.")] = UNSET
+    swap_in_bytes_per_second: Annotated[Count, rate("Read back from swap.")] = UNSET
+    swap_out_bytes_per_second: Annotated[Count, rate("Written to swap.")] = UNSET
+    major_faults_per_second: Annotated[Float, rate("Page faults that had to read from a disk.")] = UNSET
+    pressure_some_percent: Annotated[Float, rate("Share of time in which a task waited for memory.")] = UNSET
+    pressure_full_percent: Annotated[Float, rate("Share of time in which every task waited for memory.")] = UNSET
+    oom_kills: Annotated[Count, counter("Processes killed for want of memory since boot.")] = UNSET
+    limit_bytes: Annotated[Count, gauge("Memory that the control group of this container may use.")] = UNSET
+    limit_used_bytes: Annotated[Count, gauge("Memory that this container uses, without inactive file cache.")] = UNSET
+    limit_used_percent: Annotated[Float, gauge("That memory in percent of its limit.")] = UNSET
+
+
+class DiskMount(Fields):
+    """One mounted file system."""
+
+    total_bytes: Annotated[Count, gauge("Size of the file system.")] = UNSET
+    used_bytes: Annotated[Count, gauge("Space in use.")] = UNSET
+    available_bytes: Annotated[Count, gauge("Space that ordinary users can still fill.")] = UNSET
+    used_percent: Annotated[Float, gauge("Space in use in percent of used and available, as df prints it.")] = UNSET
+    inodes_total: Annotated[Count, gauge("Files that the file system can hold.")] = UNSET
+    inodes_used: Annotated[Count, gauge("Files that it holds.")] = UNSET
+    inodes_used_percent: Annotated[Float, gauge("Files that it holds in percent of what it can hold.")] = UNSET
+    device: Annotated[Text, condition("What is mounted.")] = UNSET
+    file_system: Annotated[Text, condition("Type of the file system.")] = UNSET
+    state: Annotated[Text, condition("ok, read_only, or stalled: it does not answer.")] = UNSET
+
+
+class DiskDevice(Fields):
+    """One block device."""
+
+    read_bytes_per_second: Annotated[Count, rate("Read from the device.")] = UNSET
+    write_bytes_per_second: Annotated[Count, rate("Written to the device.")] = UNSET
+    reads_per_second: Annotated[Float, rate("Read operations completed.")] = UNSET
+    writes_per_second: Annotated[Float, rate("Write operations completed.")] = UNSET
+    read_latency_seconds: Annotated[Float, rate("Mean time of a read, waiting included.")] = UNSET
+    write_latency_seconds: Annotated[Float, rate("Mean time of a write, waiting included.")] = UNSET
+    busy_percent: Annotated[Float, rate("Share of time in which the device had work.")] = UNSET
+
+
+class Disk(Fields):
+    """File systems and block devices."""
+
+    read_bytes_per_second: Annotated[Count, rate("Read from all physical devices.")] = UNSET
+    write_bytes_per_second: Annotated[Count, rate("Written to all physical devices.")] = UNSET
+    pressure_some_percent: Annotated[Float, rate("Share of time in which a task waited for IO.")] = UNSET
+    pressure_full_percent: Annotated[Float, rate("Share of time in which every task waited for IO.")] = UNSET
+    mount: Annotated[Map[DiskMount], table("Each file system, by mount point.")] = UNSET
+    device: Annotated[Map[DiskDevice], table("Each block device, by kernel name.")] = UNSET
+
+
+class NetworkInterface(Fields):
+    """One network interface."""
+
+    received_bytes_per_second: Annotated[Count, rate("Received.")] = UNSET
+    sent_bytes_per_second: Annotated[Count, rate("Sent.")] = UNSET
+    received_packets_per_second: Annotated[Float, rate("Packets received.")] = UNSET
+    sent_packets_per_second: Annotated[Float, rate("Packets sent.")] = UNSET
+    received_errors_per_second: Annotated[Float, rate("Packets received with an error.")] = UNSET
+    sent_errors_per_second: Annotated[Float, rate("Packets that could not be sent.")] = UNSET
+    received_drops_per_second: Annotated[Float, rate("Packets dropped on the way in.")] = UNSET
+    sent_drops_per_second: Annotated[Float, rate("Packets dropped on the way out.")] = UNSET
+    received_bytes: Annotated[Count, counter("Received since the interface came up.")] = UNSET
+    sent_bytes: Annotated[Count, counter("Sent since the interface came up.")] = UNSET
+    link: Annotated[Text, condition("Operational state: up, down, dormant, lowerlayerdown, unknown.")] = UNSET
+    speed_bits_per_second: Annotated[Count, gauge("Negotiated speed.")] = UNSET
+
+
+class Network(Fields):
+    """Network interfaces and sockets."""
+
+    received_bytes_per_second: Annotated[Count, rate("Received on all physical interfaces.")] = UNSET
+    sent_bytes_per_second: Annotated[Count, rate("Sent on all physical interfaces.")] = UNSET
+    received_bytes: Annotated[Count, counter("Received on all physical interfaces since they came up.")] = UNSET
+    sent_bytes: Annotated[Count, counter("Sent on all physical interfaces since they came up.")] = UNSET
+    sockets_used: Annotated[Count, gauge("Sockets of every kind.")] = UNSET
+    tcp_connections: Annotated[Count, gauge("TCP sockets in use, listening ones included.")] = UNSET
+    tcp_time_wait: Annotated[Count, gauge("Closed TCP connections that wait for stragglers.")] = UNSET
+    udp_sockets: Annotated[Count, gauge("UDP sockets in use.")] = UNSET
+    interface: Annotated[Map[NetworkInterface], table("Each network interface except the loopback.")] = UNSET
+
+
+class SensorsTemperature(Fields):
+    """One temperature sensor."""
+
+    temperature_celsius: Annotated[Float, gauge("Temperature.")] = UNSET
+    high_celsius: Annotated[Float, gauge("The sensor's own limit for too warm.")] = UNSET
+    critical_celsius: Annotated[Float, gauge("The sensor's own limit for dangerously hot.")] = UNSET
+
+
+class SensorsFan(Fields):
+    """One fan."""
+
+    speed_rpm: Annotated[Count, gauge("Speed; 0 is a fan that stands still.")] = UNSET
+    minimum_rpm: Annotated[Count, gauge("Below this speed the board gives an alarm.")] = UNSET
+
+
+class Sensors(Fields):
+    """Temperatures and fans."""
+
+    temperature: Annotated[Map[SensorsTemperature], table("Each temperature sensor.", key="sensor")] = UNSET
+    fan: Annotated[Map[SensorsFan], table("Each fan.")] = UNSET
+
+
+class BatteryPack(Fields):
+    """One battery."""
+
+    charge_percent: Annotated[Float, gauge("Charge.")] = UNSET
+    state: Annotated[Text, condition("charging, discharging, full, not_charging or unknown.")] = UNSET
+    power_watts: Annotated[Float, gauge("Power into or out of the battery.")] = UNSET
+    remaining_seconds: Annotated[Count, gauge("Time until empty, or until full while charging.")] = UNSET
+    energy_joules: Annotated[Count, gauge("Energy it holds.")] = UNSET
+    health_percent: Annotated[Float, gauge("Capacity in percent of what it had when new.")] = UNSET
+    voltage_volts: Annotated[Float, gauge("Voltage.")] = UNSET
+    cycles: Annotated[Count, counter("Charge cycles.")] = UNSET
+
+
+class Battery(Fields):
+    """Batteries and mains."""
+
+    charge_percent: Annotated[Float, gauge("Charge of all batteries together.")] = UNSET
+    mains: Annotated[Flag, condition("Whether the machine runs from the mains.")] = UNSET
+    remaining_seconds: Annotated[Count, gauge("Time until all batteries are empty, or full while charging.")] = UNSET
+    pack: Annotated[Map[BatteryPack], table("Each battery.")] = UNSET
+
+
+class System(Fields):
+    """The operating system as a whole."""
+
+    uptime_seconds: Annotated[Float, gauge("Time since boot, suspended time included.")] = UNSET
+    boot_time_seconds: Annotated[Float, gauge("Moment of boot, in seconds since 1970.")] = UNSET
+    processes: Annotated[Count, gauge("Processes.")] = UNSET
+    threads: Annotated[Count, gauge("Threads of all processes.")] = UNSET
+    running: Annotated[Count, gauge("Threads that run or could run now.")] = UNSET
+    users: Annotated[Count, gauge("Login sessions of people.")] = UNSET
+    hostname: Annotated[Text, condition("Name that the kernel knows the machine by.")] = UNSET
+    platform: Annotated[Text, condition("Operating system and its version.")] = UNSET
+    kernel: Annotated[Text, condition("Release of the kernel.")] = UNSET
+
+
+class PublisherCollector(Fields):
+    """One collector of the publisher."""
+
+    duration_seconds: Annotated[Float, gauge("Time that its last reading took.")] = UNSET
+    state: Annotated[Text, condition("ok, nothing (the machine has none), stalled or failed.")] = UNSET
+
+
+class Publisher(Fields):
+    """The publisher's own health."""
+
+    cpu_percent: Annotated[Float, rate("CPU time of the publisher, in percent of one CPU.")] = UNSET
+    memory_bytes: Annotated[Count, gauge("Resident memory of the publisher.")] = UNSET
+    outbox_messages: Annotated[Count, gauge("Messages that the broker has not acknowledged yet.")] = UNSET
+    outbox_bytes: Annotated[Count, gauge("Size of those messages.")] = UNSET
+    outbox_age_seconds: Annotated[Float, gauge("Age of the oldest of them.")] = UNSET
+    sent_messages: Annotated[Count, counter("Messages that the broker acknowledged.")] = UNSET
+    sent_bytes: Annotated[Count, counter("Size of those messages.")] = UNSET
+    dropped_messages: Annotated[Count, counter("Messages given up because the outbox was full.")] = UNSET
+    connections: Annotated[Count, counter("Connections made to the broker.")] = UNSET
+    collector: Annotated[Map[PublisherCollector], table("Each collector.")] = UNSET
+
+
+SUBSYSTEMS: Mapping[str, type[Fields]] = {
+    "cpu": Cpu,
+    "memory": Memory,
+    "disk": Disk,
+    "network": Network,
+    "sensors": Sensors,
+    "battery": Battery,
+    "system": System,
+    "publisher": Publisher,
+}
+"""Every subsystem and the struct of its fields."""
+
+TABLES: Mapping[str, Table] = {
+    table.name: table for subsystem, struct in SUBSYSTEMS.items() for table in tables_of(subsystem, struct)
+}
+"""Every table by name."""
