@@ -198,7 +198,7 @@ def _values(struct: type[Struct]) -> tuple[Field, ...]:
     return tuple(
         Field(name, _PYTHON_TYPES[type(value)], unit_of(name), extra["kind"], meaning)
         for name, value, meaning, extra in _struct_fields(struct)
-        if not isinstance(value, msgspec.inspect.DictType)
+        if "kind" in extra
     )
 
 
@@ -208,6 +208,6 @@ def tables_of(subsystem: str, struct: type[Fields]) -> tuple[Table, ...]:
     maps = [
         Table(f"{subsystem}_{name}", subsystem, name, extra["key"] or name, _values(value.value_type.cls), meaning)
         for name, value, meaning, extra in _struct_fields(struct)
-        if isinstance(value, msgspec.inspect.DictType)
+        if "key" in extra
     ]
     return (own, *maps)

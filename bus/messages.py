@@ -151,7 +151,7 @@ class Network(Fields):
     tcp_connections: Annotated[Count, gauge("TCP sockets in use, listening ones included.")] = UNSET
     tcp_time_wait: Annotated[Count, gauge("Closed TCP connections that wait for stragglers.")] = UNSET
     udp_sockets: Annotated[Count, gauge("UDP sockets in use.")] = UNSET
-    interface: Annotated[Map[NetworkInterface], table("Each network interface except the loopback.")] = UNSET
+    interface: Annotated[Map[NetworkInterface], table("Each interface; the traffic of those that carried any.")] = UNSET
 
 
 class SensorsTemperature(Fields):

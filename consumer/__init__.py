@@ -1,0 +1,1 @@
+"""The consumer: stores what publishers say, and reads it back."""

@@ -1,0 +1,67 @@
+"""The consumer as a service: one connection and one loop for each role."""
+
+from pathlib import Path
+from typing import Literal
+
+from msgspec import Struct
+
+from hostpulse.bus.mqtt import MqttOptions, Receiver
+from hostpulse.bus.topics import Topics
+
+from .dead_letter import DeadLetterFile
+from .storage.embedded import EmbeddedWriter
+from .store import StoreRole
+
+__all__ = ["HISTORY_FILE", "ConsumerOptions", "StoreService"]
+
+HISTORY_FILE = "history.db"
+_DEAD_LETTER_FILE = "dead-letter.jsonl"
+
+
+class ConsumerOptions(Struct, frozen=True, kw_only=True):
+    """All that the consumer is told.
+
+    Attributes:
+        mqtt: the broker; the client id names the session that the broker keeps for us.
+        data_dir: where history and dead letters are.
+        prefix: first part of every topic.
+        retention_seconds: how long every sample is kept.
+        rollup_retention_seconds: how long the means of each minute are kept.
+        log_level: of Python's logging.
+    """
+
+    mqtt: MqttOptions
+    data_dir: str
+    prefix: str = "hostpulse"
+    retention_seconds: float
+    rollup_retention_seconds: float
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+
+
+class StoreService:
+    """Receives everything and stores it, until `stop`."""
+
+    def __init__(self, options: ConsumerOptions) -> None:
+        directory = Path(options.data_dir)
+        topics = Topics(options.prefix)
+        self._writer = EmbeddedWriter(
+            directory / HISTORY_FILE,
+            retention=options.retention_seconds,
+            rollup_retention=options.rollup_retention_seconds,
+        )
+        role = StoreRole(topics, self._writer, DeadLetterFile(directory / _DEAD_LETTER_FILE))
+        self._receiver = Receiver(options.mqtt, [topics.all_hosts], role.take, idle=role.idle)
+
+    def run(self) -> None:
+        """Store until `stop`.
+
+        Raises:
+            StorageError: the store cannot be opened.
+            UsageError: a certificate file cannot be used.
+        """
+        with self._writer:
+            self._receiver.run()
+
+    def stop(self) -> None:
+        """End `run` soon; may be called from a signal handler."""
+        self._receiver.stop()

@@ -1,0 +1,1 @@
+"""The publisher: samples this machine and emits one JSON message per subsystem."""

@@ -1,0 +1,6 @@
+"""The collectors: one file per subsystem. They know the machine, and nothing of MQTT."""
+
+from .base import Collector, NoDataError
+from .registry import Choice, build
+
+__all__ = ["Choice", "Collector", "NoDataError", "build"]

@@ -1,0 +1,155 @@
+"""The publisher's main loop: sample, encode, send."""
+
+import logging
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Literal
+
+import msgspec
+from msgspec import Struct
+
+from hostpulse.bus.codec import encode
+from hostpulse.bus.mqtt import MqttOptions, Publication, Session
+from hostpulse.bus.topics import Topics
+
+from .collectors import Choice, build
+from .health import HealthCollector
+from .inventory import take_inventory
+from .machine import Machine
+from .outbox import Outbox
+from .schedule import Reading, Schedule
+
+__all__ = ["PublisherOptions", "PublisherService"]
+
+_log = logging.getLogger(__name__)
+
+_DRAIN_SECONDS = 5.0
+_MILLISECOND = 0.001
+_OUTBOX_MESSAGES = 50_000
+_OUTBOX_BYTES = 16 * 1024 * 1024
+
+
+class PublisherOptions(Struct, frozen=True, kw_only=True):
+    """All that the publisher is told.
+
+    Attributes:
+        host: name to publish under.
+        interval: seconds between two samples of what is sampled most often.
+        mqtt: the broker.
+        prefix: first part of every topic.
+        proc: where the machine's /proc is.
+        sys: where its /sys is.
+        filesystem: where its root directory is.
+        choice: what to collect.
+        log_level: of Python's logging.
+    """
+
+    host: str
+    interval: float
+    mqtt: MqttOptions
+    prefix: str = "hostpulse"
+    proc: str = "/proc"
+    sys: str = "/sys"
+    filesystem: str = "/"
+    choice: Choice = Choice()
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+
+
+class PublisherService:
+    """Samples one machine and publishes it, until `stop`."""
+
+    def __init__(self, options: PublisherOptions, machine: Machine) -> None:
+        self._options = options
+        self._machine = machine
+        self._clock = machine.clock
+        self._topics = Topics(options.prefix)
+        self._session_start = 0.0
+        self._sequences: defaultdict[str, int] = defaultdict(int)
+        self._last_timestamps: defaultdict[str, float] = defaultdict(float)
+        self._stopping = False
+        self._outbox = Outbox(
+            maximum_messages=_OUTBOX_MESSAGES, maximum_bytes=_OUTBOX_BYTES, clock=self._clock.monotonic
+        )
+        status = self._topics.status(options.host)
+        self._session = Session(
+            options.mqtt,
+            will=Publication(status, b"offline", retain=True),
+            greeting=self._greeting,
+            farewell=[Publication(status, b"offline", retain=True)],
+            on_acknowledged=self._outbox.acknowledge,
+            clock=self._clock.monotonic,
+        )
+        collectors = build(machine, options.choice)
+        if "publisher" not in options.choice.disable:
+            collectors.append(
+                HealthCollector(
+                    self._clock,
+                    outbox=self._outbox,
+                    connections=lambda: self._session.connections,
+                    entries=lambda: self._schedule.entries,
+                )
+            )
+        self._schedule = Schedule(collectors, interval=options.interval, clock=self._clock, wake=self._session.wake)
+
+    def run(self) -> None:
+        """Publish until `stop`; then send what is out, say `offline` and disconnect.
+
+        Raises:
+            UsageError: a certificate file cannot be used.
+        """
+        self._session_start = self._clock.wall()
+        self._session.open()
+        while not self._stopping:
+            self._session.service()
+            for reading in self._schedule.run():
+                self._outbox.add(self._message(reading))
+            self._outbox.send(self._session.room, self._session.publish)
+            # Acknowledgements can wait until the next sample, unless there is more to send than fits at once.
+            idle = self._session.connected and not self._outbox.waiting
+            pause = self._schedule.seconds_until_due()
+            longest = self._options.mqtt.keepalive_seconds / 2
+            self._session.wait(min(pause, longest), for_network=not idle or pause > longest)
+        self._schedule.stop()
+        self._session.close(seconds=_DRAIN_SECONDS)
+        if len(self._outbox):
+            _log.warning("%d messages were not sent: %s", len(self._outbox), self._session.trouble or "no time left")
+
+    def stop(self) -> None:
+        """End `run` soon; may be called from a signal handler."""
+        self._stopping = True
+        self._session.wake()
+
+    def _greeting(self) -> Sequence[Publication]:
+        """Return what every connection begins with: the machine is there, and what it is."""
+        inventory = take_inventory(
+            self._machine,
+            host=self._options.host,
+            session=self._session_start,
+            intervals={entry.collector.name: entry.period for entry in self._schedule.entries},
+            ignore_interfaces=self._options.choice.ignore_interfaces,
+            ignore_devices=self._options.choice.ignore_devices,
+        )
+        host = self._options.host
+        return [
+            Publication(self._topics.status(host), b"online", retain=True),
+            Publication(self._topics.info(host), msgspec.json.encode(inventory), retain=True),
+        ]
+
+    def _message(self, reading: Reading) -> Publication:
+        subsystem = reading.collector.subsystem
+        self._sequences[subsystem] += 1
+        # Two messages of a subsystem never have one timestamp: stores tell them apart by it.
+        timestamp = round(reading.timestamp, 3)
+        if timestamp == self._last_timestamps[subsystem]:
+            timestamp += _MILLISECOND
+        self._last_timestamps[subsystem] = timestamp
+        payload = encode(
+            reading.fields,
+            host=self._options.host,
+            subsystem=subsystem,
+            timestamp=timestamp,
+            sequence=self._sequences[subsystem],
+            session=self._session_start,
+            interval=reading.interval,
+        )
+        return Publication(self._topics.sample(self._options.host, subsystem), payload)
