@@ -14,7 +14,7 @@ from .service import ConsumerOptions, StoreService
 def main() -> int:
     """Run until SIGTERM or SIGINT; return the exit code."""
     options = msgspec.json.decode(sys.stdin.buffer.read(), type=ConsumerOptions)
-    logging.basicConfig(level=options.log_level, format="%(levelname)s %(message)s", stream=sys.stderr)
+    logging.basicConfig(level=options.log_level.upper(), format="%(levelname)s %(message)s", stream=sys.stderr)
     try:
         service = StoreService(options)
         for number in (signal.SIGTERM, signal.SIGINT):

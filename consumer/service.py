@@ -35,7 +35,7 @@ class ConsumerOptions(Struct, frozen=True, kw_only=True):
     prefix: str = "hostpulse"
     retention_seconds: float
     rollup_retention_seconds: float
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
 
 
 class StoreService:

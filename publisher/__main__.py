@@ -18,7 +18,7 @@ from .service import PublisherOptions, PublisherService
 def main() -> int:
     """Run until SIGTERM or SIGINT; return the exit code."""
     options = msgspec.json.decode(sys.stdin.buffer.read(), type=PublisherOptions)
-    logging.basicConfig(level=options.log_level, format="%(levelname)s %(message)s", stream=sys.stderr)
+    logging.basicConfig(level=options.log_level.upper(), format="%(levelname)s %(message)s", stream=sys.stderr)
     machine = Machine(proc=options.proc, sys=options.sys, filesystem=options.filesystem)
     try:
         service = PublisherService(options, machine)

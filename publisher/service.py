@@ -52,7 +52,7 @@ class PublisherOptions(Struct, frozen=True, kw_only=True):
     sys: str = "/sys"
     filesystem: str = "/"
     choice: Choice = Choice()
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
 
 
 class PublisherService:

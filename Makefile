@@ -1,0 +1,61 @@
+# Everything runs in .venv, which is made when it is needed. `make` alone lists the targets.
+
+PYTHON ?= python3
+BIN := .venv/bin
+PYTEST_ARGUMENTS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help install up test check bench docs clean
+
+help: ## List the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
+
+install: .venv/installed ## Make .venv with .venv/bin/hostpulse
+
+up: .venv/installed ## Run broker, publisher and consumer on this machine (ARGUMENTS="--interval 5" passes options on)
+	@$(BIN)/hostpulse up $(ARGUMENTS)
+
+test: .venv/installed-test ## Run the tests (PYTEST_ARGUMENTS="-k name" passes options on)
+	@$(BIN)/python -m pytest $(PYTEST_ARGUMENTS)
+
+check: .venv/installed-check ## Lint, check formatting and types
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/mypy
+	@$(BIN)/pyright
+
+bench: .venv/installed-bench ## Measure the publisher beside psmqtt, the receiver beside plain paho, the store
+	@$(BIN)/python bench/publisher.py
+	@$(BIN)/python bench/receive.py
+	@$(BIN)/python bench/store.py
+
+docs: .venv/installed-test ## Write the generated parts of docs/ and config/
+	@$(BIN)/python docs/generate.py
+
+clean: ## Remove .venv and caches; history and settings lie elsewhere and stay
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "hostpulse needs Python 3.11 or newer, $(PYTHON) is $$($(PYTHON) --version); make PYTHON=python3.12 names another" >&2; exit 1; }
+	@$(PYTHON) -m venv .venv \
+		|| { rm -rf .venv; echo "python3 -m venv failed; on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
+
+.venv/installed: pyproject.toml | .venv/bin/python
+	@echo "installing into .venv" >&2
+	@$(BIN)/python -m pip install --quiet --editable .
+	@touch $@
+
+.venv/installed-test: .venv/installed
+	@$(BIN)/python -m pip install --quiet --group test
+	@touch $@
+
+.venv/installed-check: .venv/installed-test
+	@$(BIN)/python -m pip install --quiet --group check
+	@touch $@
+
+.venv/installed-bench: .venv/installed
+	@$(BIN)/python -m pip install --quiet --group bench
+	@touch $@

@@ -1,0 +1,112 @@
+"""Load the settings from all their sources.
+
+Precedence: command line, environment, secret files, TOML files, defaults.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from pydantic import ValidationError
+
+from .checks import Conflict, find_conflicts
+from .errors import Problem, SettingsError
+from .faults import fault_key, to_problem
+from .files import config_files, file_values
+from .keys import KEYS
+from .settings import Settings
+from .sources import Entry, command_line, environment, secret_files, secret_variables
+
+__all__ = ["DEFAULT_ORIGIN", "SECRETS_DIRECTORY", "SYSTEM_FILE", "Loaded", "load"]
+
+SECRETS_DIRECTORY = Path("/run/secrets")
+SYSTEM_FILE = Path("/etc/hostpulse/config.toml")
+DEFAULT_ORIGIN = "default"
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """The effective settings.
+
+    Attributes:
+        settings: the values.
+        origins: where each came from, by dotted key: a file, a variable, `--set key`, or `default`.
+    """
+
+    settings: Settings
+    origins: Mapping[str, str]
+
+
+def load(
+    *,
+    overrides: Mapping[str, str],
+    config_file: Path | None,
+    environ: Mapping[str, str],
+    secrets_dir: Path = SECRETS_DIRECTORY,
+    system_file: Path = SYSTEM_FILE,
+) -> Loaded:
+    """Return the effective settings and where each came from.
+
+    Args:
+        overrides: text by dotted key, from the command line.
+        config_file: the file that the command line names; None for HOSTPULSE_CONFIG or the usual places.
+        environ: the environment.
+        secrets_dir: directory of secret files named like `hostpulse_mqtt__password`; there need not be one.
+        system_file: the settings file for all users; there need not be one.
+
+    Raises:
+        SettingsError: with every mistake that was found.
+    """
+    entries: dict[str, Entry] = {}
+    problems: list[Problem] = []
+    for found in chain(
+        command_line(overrides),
+        environment(environ),
+        secret_variables(environ),
+        secret_files(secrets_dir),
+        *map(file_values, config_files(config_file, environ, system_file)),
+    ):
+        if isinstance(found, Problem):
+            problems.append(found)
+        else:
+            entries.setdefault(found.key, found)
+    settings = _validate(entries, problems)
+    origins = {name: entries[name].origin if name in entries else DEFAULT_ORIGIN for name in KEYS}
+    conflicts = find_conflicts(settings, {name for name, entry in entries.items() if entry.is_secret})
+    problems += _conflicts(conflicts, origins, {problem.about for problem in problems})
+    if problems:
+        raise SettingsError(*dict.fromkeys(map(str, problems)))
+    return Loaded(settings, MappingProxyType(origins))
+
+
+def _validate(entries: Mapping[str, Entry], problems: list[Problem]) -> Settings:
+    """Return the settings of the entries that are right; the others become problems."""
+    right = dict(entries)
+    while True:
+        try:
+            return Settings(**_nest(right.values()))
+        except ValidationError as error:
+            faults = error.errors(include_url=False)
+        problems += [to_problem(fault, entries[fault_key(fault, entries)]) for fault in faults]
+        for name in {fault_key(fault, entries) for fault in faults}:
+            del right[name]
+
+
+def _nest(entries: Iterable[Entry]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    sections: dict[str, dict[str, Any]] = {}
+    for entry in entries:
+        section, dot, name = entry.key.rpartition(".")
+        (sections.setdefault(section, {}) if dot else values)[name] = entry.value
+    return values | sections
+
+
+def _conflicts(conflicts: Iterable[Conflict], origins: Mapping[str, str], doubtful: set[str]) -> Iterator[Problem]:
+    """Yield the conflicts that do not merely follow from another mistake."""
+    for keys, text in conflicts:
+        if doubtful.isdisjoint({*keys, *(key.partition(".")[0] for key in keys)}):
+            origin = next(origins[key] for key in keys if origins[key] != DEFAULT_ORIGIN)
+            yield Problem(origin, text, keys[0])

@@ -1,0 +1,125 @@
+"""Try settings, data directory, history, broker and collectors, and say what to do about what does not work."""
+
+import argparse
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from hostpulse.bus.errors import BrokerError, HostpulseError
+from hostpulse.bus.mqtt import Session
+from hostpulse.config.settings import Settings
+from hostpulse.consumer.service import HISTORY_FILE
+from hostpulse.consumer.storage import NoHistoryError
+from hostpulse.publisher.collectors import build
+from hostpulse.publisher.machine import Machine
+
+from .arguments import choice, load_settings, mqtt_options
+from .selection import open_history
+from .terminal import clean, size
+
+_ANSWER_SECONDS = 6.0
+_SCARCE_BYTES = 100 * 1024 * 1024
+
+
+class _Result(NamedTuple):
+    """What a check found; `good` is None where it is neither right nor wrong."""
+
+    good: bool | None
+    text: str
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """This command has no arguments of its own."""
+    del parser
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run every check; return 1 if one failed."""
+    settings = load_settings(arguments).settings
+    checks: list[tuple[str, Callable[[Settings], Iterator[_Result]]]] = [
+        ("settings", _settings),
+        ("data", _data_directory),
+        ("history", _history),
+        ("broker", _broker),
+        ("collectors", _collectors),
+    ]
+    failed = False
+    for name, check in checks:
+        try:
+            results = list(check(settings))
+        except HostpulseError as error:
+            results = [_Result(good=False, text=str(error))]
+        for result in results:
+            failed = failed or result.good is False
+            mark = {True: "ok", False: "FAIL", None: "--"}[result.good]
+            print(f"{mark:4} {name:10} {clean(result.text)}")
+    return 1 if failed else 0
+
+
+def _settings(settings: Settings) -> Iterator[_Result]:
+    yield _Result(good=True, text=f"host {settings.host}, every {settings.interval:g} s")
+
+
+def _data_directory(settings: Settings) -> Iterator[_Result]:
+    directory = settings.data_dir
+    nearest = next((one for one in (directory, *directory.parents) if one.exists()), Path("/"))
+    try:
+        with tempfile.TemporaryFile(dir=nearest):
+            pass
+    except OSError as error:
+        yield _Result(good=False, text=f"{nearest} cannot be written ({error.strerror}); set data_dir elsewhere")
+        return
+    status = os.statvfs(nearest) if hasattr(os, "statvfs") else None
+    free = None if status is None else status.f_bavail * status.f_frsize
+    if free is not None and free < _SCARCE_BYTES:
+        yield _Result(good=False, text=f"{directory}: only {size(free)} are free; make room or set data_dir")
+    else:
+        yield _Result(good=True, text=f"{directory}{'' if free is None else f', {size(free)} free'}")
+
+
+def _history(settings: Settings) -> Iterator[_Result]:
+    path = settings.data_dir / HISTORY_FILE
+    try:
+        with open_history(settings) as reader:
+            hosts = reader.hosts()
+    except NoHistoryError:
+        yield _Result(good=None, text=f"none yet in {path}; `hostpulse up` or `hostpulse consume` writes it")
+        return
+    yield _Result(good=True, text=f"{path}, {size(path.stat().st_size)}, {len(hosts)} hosts")
+
+
+def _broker(settings: Settings) -> Iterator[_Result]:
+    options = mqtt_options(settings, f"check-{os.getpid()}")
+    session = Session(options)
+    session.open()
+    try:
+        end = time.monotonic() + _ANSWER_SECONDS
+        while not session.connected and session.trouble is None and time.monotonic() < end:
+            session.service()
+            session.wait(0.1)
+        if not session.connected:
+            raise BrokerError(session.trouble or f"broker {options.address} accepts the connection and does not answer")
+    finally:
+        session.close(seconds=1)
+    yield _Result(good=True, text=f"{options.address}, MQTT {options.protocol}{' with TLS' if options.tls else ''}")
+
+
+def _collectors(settings: Settings) -> Iterator[_Result]:
+    machine = Machine(
+        proc=str(settings.roots.proc), sys=str(settings.roots.sys), filesystem=str(settings.roots.filesystem)
+    )
+    found: list[str] = []
+    missing: list[str] = []
+    for collector in build(machine, choice(settings)):
+        try:
+            (found if collector.probe() else missing).append(collector.name)
+        except OSError as error:
+            yield _Result(good=False, text=f"{collector.name}: {error}")
+    yield _Result(good=True, text=f"found {', '.join(found)}")
+    if missing:
+        yield _Result(good=None, text=f"nothing on this machine for {', '.join(missing)}")
+    if disabled := settings.collect.disable:
+        yield _Result(good=None, text=f"disabled by collect.disable: {', '.join(disabled)}")

@@ -1,0 +1,21 @@
+"""Show the effective settings, each with where it came from; secrets are masked."""
+
+import argparse
+
+from hostpulse.config.show import describe
+
+from .arguments import load_settings
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what there is to do."""
+    parser.add_argument("action", choices=["show"], help="show the effective settings")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print one line for each setting: key, value, origin."""
+    lines = describe(load_settings(arguments))
+    key_width = max(len(line.key) for line in lines)
+    for line in lines:
+        print(f"{line.key:{key_width}} = {line.value}  # {line.origin}")
+    return 0

@@ -1,0 +1,20 @@
+"""Store what publishers send.
+
+The broker keeps what comes while this is away, for the session named by the client id.
+"""
+
+import argparse
+
+from .arguments import consumer_options, load_settings, mqtt_options
+from .launch import become
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the choice of a role."""
+    parser.add_argument("--role", choices=["store"], default="store", help="store: write history")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Become the consumer."""
+    settings = load_settings(arguments).settings
+    return become(consumer_options(settings, mqtt_options(settings, arguments.role)))

@@ -1,0 +1,54 @@
+"""The options that choose rows of the history."""
+
+import argparse
+import time
+from pathlib import Path
+
+from hostpulse.bus.errors import UsageError
+from hostpulse.bus.times import parse_moment
+from hostpulse.config.settings import Settings
+from hostpulse.consumer.service import HISTORY_FILE
+from hostpulse.consumer.storage import Reader
+from hostpulse.consumer.storage.embedded import EmbeddedReader
+
+__all__ = ["add_selection_options", "chosen", "open_history", "time_range"]
+
+
+def add_selection_options(parser: argparse.ArgumentParser, *, since: str) -> None:
+    """Add time range, hosts and keys."""
+    parser.add_argument(
+        "--since", default=since, metavar="TIME", help=f"begin: an age (15m, 2h, 7d) or RFC 3339 (default {since})"
+    )
+    parser.add_argument("--until", default="now", metavar="TIME", help="end, as above (default now)")
+    parser.add_argument("--host", action="append", metavar="HOST", help="only this host; may be repeated")
+    parser.add_argument(
+        "--key", action="append", metavar="KEY", help="only this core, mount, device, interface …; may be repeated"
+    )
+
+
+def time_range(arguments: argparse.Namespace) -> tuple[float, float]:
+    """Return begin and end in seconds since the epoch.
+
+    Raises:
+        UsageError: one of them is no time, or the end is not after the begin.
+    """
+    now = time.time()
+    start, end = parse_moment(arguments.since, now=now), parse_moment(arguments.until, now=now)
+    if start >= end:
+        raise UsageError(f"--since {arguments.since} is not before --until {arguments.until}")
+    return start, end
+
+
+def chosen(values: list[str] | None) -> tuple[str, ...] | None:
+    """Return repeated options as a query takes them."""
+    return None if values is None else tuple(values)
+
+
+def open_history(settings: Settings) -> Reader:
+    """Return the history of the settings' data directory, opened for reading.
+
+    Raises:
+        NoHistoryError: there is none yet.
+        StorageError: it cannot be read.
+    """
+    return EmbeddedReader(Path(settings.data_dir) / HISTORY_FILE).open()
