@@ -1,0 +1,38 @@
+import socket
+import time
+from collections.abc import Callable
+
+import psutil
+import pytest
+
+
+@pytest.fixture
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture
+def eventually() -> Callable[[Callable[[], object]], None]:
+    """Wait until something is true; the deadline is only there to end a failing test."""
+
+    def wait(condition: Callable[[], object]) -> None:
+        deadline = time.monotonic() + 30
+        while not condition():
+            assert time.monotonic() < deadline, "it did not happen within 30 s"
+            time.sleep(0.01)
+
+    return wait
+
+
+@pytest.fixture
+def is_gone() -> Callable[[int], bool]:
+    def look(pid: int) -> bool:
+        try:
+            # An orphan that ended stays a zombie where process 1 does not care for it.
+            return bool(psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
+        except psutil.NoSuchProcess:
+            return True
+
+    return look
