@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from hostpulse.stack.backoff import Backoff
+from hostpulse.bus.backoff import Backoff
 from hostpulse.stack.process import Child
 
 IGNORES_SIGTERM = "import signal, time; signal.signal(15, signal.SIG_IGN); print('ready', flush=True); time.sleep(600)"
@@ -26,7 +26,7 @@ class Stage:
         return self.program([sys.executable, "-c", code, *arguments], **options)
 
     def program(self, command, **options):
-        options.setdefault("backoff", Backoff(random=lambda: 1.0, first=600, longest=600))
+        options.setdefault("backoff", Backoff(first=600, most=600, uniform=max))
         options.setdefault("on_line", self.lines.put)
         child = Child("worker", command, tie=self.tie, on_death=self.deaths.put, **options)
         self.children.append(child)
@@ -119,7 +119,7 @@ def test_a_program_that_is_missing_is_named(stage):
 
 
 def test_a_start_that_fails_is_tried_again(stage, monkeypatch):
-    child = stage.child("print('runs')", backoff=Backoff(random=lambda: 0.0))
+    child = stage.child("print('runs')", backoff=Backoff(first=1, most=1, uniform=min))
     spawn = child._spawn
     tries = iter((OSError(11, "Resource temporarily unavailable"), None))
 
@@ -136,7 +136,7 @@ def test_a_start_that_fails_is_tried_again(stage, monkeypatch):
 
 def test_it_is_started_again_with_growing_delays(stage):
     pids = queue.Queue()
-    backoff = Backoff(first=0.001, longest=0.004, random=lambda: 1.0)
+    backoff = Backoff(first=0.001, most=0.004, uniform=max)
     stage.child("raise SystemExit(3)", backoff=backoff, on_start=pids.put).start()
     deaths = [stage.death() for _ in range(4)]
     assert [death.delay for death in deaths] == [0.001, 0.002, 0.004, 0.004]
@@ -145,7 +145,7 @@ def test_it_is_started_again_with_growing_delays(stage):
 
 def test_a_long_run_is_forgiven(stage):
     hours = iter(range(0, 1_000_000, 3600))
-    backoff = Backoff(first=0.001, longest=600, random=lambda: 1.0)
+    backoff = Backoff(first=0.001, most=600, uniform=max)
     stage.child("raise SystemExit(3)", backoff=backoff, clock=lambda: next(hours)).start()
     deaths = [stage.death() for _ in range(3)]
     assert [(death.seconds, death.delay) for death in deaths] == [(3600, 0.001)] * 3

@@ -18,9 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Literal
 
+from hostpulse.bus.backoff import Backoff
 from hostpulse.bus.times import format_duration
-
-from .backoff import Backoff
 
 __all__ = ["Child", "Death", "Tie"]
 
@@ -29,6 +28,7 @@ Tie = Literal["prctl", "guard"]
 _GUARD = Path(__file__).with_name("guard.py")
 _OWN_GROUP = getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)  # what Windows has instead of a session
 _LONGEST_LINE = 2000
+_HEALTHY_SECONDS = 60  # one that ran this long does not die at once
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
@@ -114,7 +114,7 @@ class Child:
         self._on_start = on_start
         self._tie: Tie = tie or ("prctl" if sys.platform == "linux" else "guard")
         self._inherit = tuple(inherit)
-        self._backoff = backoff or Backoff()
+        self._backoff = backoff or Backoff(first=0.5, most=30)
         self._clock = clock
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
@@ -162,7 +162,9 @@ class Child:
             if self._stopping.is_set():
                 return
             ran = self._clock() - began
-            death = Death(self.name, code, ran, self._last_line, self._backoff.delay(ran))
+            if ran >= _HEALTHY_SECONDS:
+                self._backoff.reset()
+            death = Death(self.name, code, ran, self._last_line, self._backoff.delay())
             _tell(self._on_death, death)
             self._stopping.wait(death.delay)
 

@@ -1,0 +1,131 @@
+"""From samples to the rows of each table. This is the message path: what can be prepared once, is."""
+
+import sqlite3
+from collections.abc import Callable, Iterable, Sequence
+from operator import attrgetter
+from typing import Any
+
+from msgspec import UNSET
+
+from hostpulse.bus.codec import Sample
+from hostpulse.bus.fields import MAXIMUM_ENTRIES, Fields, Table
+from hostpulse.bus.times import to_milliseconds
+
+from ..errors import TooManyDevicesError
+from .devices import Devices
+from .schema import DEVICE_BITS, ENVELOPE, TableInfo, quoted
+
+__all__ = ["RowBuilder", "TableRows"]
+
+
+class TableRows:
+    """Gathers the rows of one table.
+
+    Args:
+        connection: of the writer.
+        info: the table.
+
+    Attributes:
+        info: the table.
+        devices: its devices.
+        insert: statement that stores a row. Two rows of one id are a sample that came again, or one from a clock that
+            was set back: what is there stays, what it lacks is taken from the newcomer.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, info: TableInfo) -> None:
+        self.info = info
+        self.devices = Devices(connection, info)
+        self.insert = _insert_statement(info.table)
+        self.values_of = _values_getter(info.table)
+        self._rows: list[tuple[Any, ...]] = []
+        self._refused: TooManyDevicesError | None = None
+
+    def add(self, moment: int, host: str, key: str, envelope: tuple[Any, ...], fields: Fields) -> None:
+        """Gather a row.
+
+        Args:
+            moment: of the sample, milliseconds since the epoch.
+            host: name of the machine.
+            key: of the device; empty in a subsystem's own table.
+            envelope: values of `ENVELOPE` in a subsystem's own table, else empty.
+            fields: struct of the table's fields.
+        """
+        number = self.devices.number(host, key, moment)
+        if number is None:
+            self._refuse(host, key)
+            return
+        values = [None if value is UNSET else value for value in self.values_of(fields)]
+        self._rows.append((moment << DEVICE_BITS | number, *envelope, *values))
+
+    def take(self) -> tuple[list[tuple[Any, ...]], TooManyDevicesError | None]:
+        """Return the rows gathered since the last call, and what says which were refused."""
+        taken = self._rows, self._refused
+        self._rows, self._refused = [], None
+        return taken
+
+    def _refuse(self, host: str, key: str) -> None:
+        first = self._refused
+        self._refused = TooManyDevicesError(
+            table=self.info.table.name,
+            rows=first.rows + 1 if first else 1,
+            host=first.host if first else host,
+            key=first.key if first else key or None,
+            limit=MAXIMUM_ENTRIES,
+        )
+
+
+class RowBuilder:
+    """Gathers the rows of samples.
+
+    Args:
+        tables: every table by name.
+    """
+
+    def __init__(self, tables: dict[str, TableRows]) -> None:
+        own = {table.info.table.subsystem: table for table in tables.values() if table.info.table.map is None}
+        self._plans = {
+            subsystem: (
+                table,
+                [
+                    (part, attrgetter(part.info.table.map))
+                    for part in tables.values()
+                    if part.info.table.subsystem == subsystem and part.info.table.map is not None
+                ],
+            )
+            for subsystem, table in own.items()
+        }
+
+    def add(self, samples: Iterable[Sample]) -> None:
+        """Gather the rows of samples in the tables."""
+        plans = self._plans
+        for envelope, fields in samples:
+            own, maps = plans[envelope.subsystem]
+            moment = to_milliseconds(envelope.timestamp)
+            host = envelope.host
+            context = (to_milliseconds(envelope.session), envelope.sequence, envelope.interval)
+            own.add(moment, host, "", context, fields)
+            for part, map_of in maps:
+                entries = map_of(fields)
+                if entries is not UNSET:
+                    for key, entry in entries.items():
+                        part.add(moment, host, key, (), entry)
+
+
+def _values_getter(table: Table) -> Callable[[Fields], Sequence[Any]]:
+    """Return what takes the values of a table from its struct, in the order of its fields."""
+    names = [field.name for field in table.fields]
+    if len(names) > 1:
+        return attrgetter(*names)  # in C, and twice as fast as asking for each
+    return lambda fields: [getattr(fields, name) for name in names]
+
+
+def _insert_statement(table: Table) -> str:
+    names = [*(ENVELOPE if table.map is None else ()), *(field.name for field in table.fields)]
+    columns = [quoted(name) for name in names]
+    marks = ", ".join("?" * (len(columns) + 1))
+    merged = ", ".join(f"{column} = coalesce({column}, excluded.{column})" for column in columns)
+    action = f"UPDATE SET {merged}" if columns else "NOTHING"
+    return (
+        f"INSERT INTO {quoted(table.name)} ({', '.join(('id', *columns))}) VALUES ({marks}) "  # noqa: S608 - TABLES
+        f"ON CONFLICT (id) DO {action}"
+    )
