@@ -2,12 +2,16 @@
 
 import os
 
-__all__ = ["OpenFile", "list_directory", "read_bytes", "read_int", "read_text"]
+__all__ = ["LONGEST_TEXT", "OpenFile", "list_directory", "read_bytes", "read_int", "read_line", "read_text"]
 
 _READ_BYTES = 65536
 # The kernel hands out long files in pieces of up to a page that end with a whole line, so a piece that leaves this
 # much of a page free was the last one, and the read that would only say so is spared.
 _LAST_PIECE_BYTES = 3072
+_LARGEST = 2**63 - 1
+
+LONGEST_TEXT = 1024
+"""Characters of a text in a message."""
 
 
 class OpenFile:
@@ -49,6 +53,8 @@ class OpenFile:
             os.close(self._descriptor)
             self._descriptor = None
 
+    __del__ = close
+
 
 def read_bytes(path: str) -> bytes | None:
     """Return the content of a file; None where it is not there or its driver gives no answer."""
@@ -65,13 +71,20 @@ def read_text(path: str) -> str | None:
     return None if data is None else data.decode("utf-8", "replace").replace("\0", "").strip() or None
 
 
+def read_line(path: str) -> str | None:
+    """Return the first line of a file as a message can hold it; None where there is none."""
+    text = read_text(path)
+    return None if text is None else text.splitlines()[0][:LONGEST_TEXT]
+
+
 def read_int(path: str) -> int | None:
-    """Return the number in a file; None where there is none."""
+    """Return the number in a file; None where there is none, or none that a register or counter could hold."""
     data = read_bytes(path)
     try:
-        return None if data is None else int(data)
+        number = None if data is None else int(data)
     except ValueError:
         return None
+    return number if number is not None and abs(number) <= _LARGEST else None
 
 
 def list_directory(path: str) -> list[str]:

@@ -29,7 +29,7 @@ class HealthCollector(Collector):
 
     name = "publisher"
     subsystem = "publisher"
-    period_seconds = 15.0
+    period_seconds = 30.0
     inline = True
 
     def __init__(

@@ -1,5 +1,6 @@
 """The machine that is sampled: where its trees are, its clocks, and the calls that are no files."""
 
+import mmap
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -55,7 +56,7 @@ class Machine:
     sys: str = "/sys"
     filesystem: str = "/"
     clock: Clock = field(default_factory=Clock)
-    page_bytes: int = 4096
+    page_bytes: int = mmap.PAGESIZE
     file_system_size: Callable[[str], FileSystemSize] = _file_system_size
 
     def path(self, absolute: str) -> str:

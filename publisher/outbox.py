@@ -58,9 +58,12 @@ class Outbox:
             self.bytes -= len(self._waiting.popleft().publication.payload)
             self.dropped_messages += 1
 
-    def send(self, room: int, publish: Callable[[Publication], int]) -> None:
-        """Hand the oldest messages to a connection that has room for some, and remember their numbers."""
-        for _ in range(min(room, len(self._waiting))):
+    def send(self, room: Callable[[], int], publish: Callable[[Publication], int]) -> None:
+        """Hand the oldest messages to a connection while it has room, and remember their numbers.
+
+        The room is asked for each time: a connection may break while a message is handed to it.
+        """
+        while self._waiting and room() > 0:
             waiting = self._waiting.popleft()
             self._in_flight[publish(waiting.publication)] = waiting
 

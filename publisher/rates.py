@@ -12,6 +12,7 @@ from .clock import Clock
 __all__ = ["Stopwatch", "elapsed", "per_second", "percent", "whole_per_second"]
 
 _SUSPENDED_SECONDS = 1.0
+_LARGEST = 2**63 - 1
 
 
 class Moment(NamedTuple):
@@ -55,10 +56,11 @@ def per_second(now: float | None, before: float | None, seconds: float | None) -
 
 
 def whole_per_second(now: float | None, before: float | None, seconds: float | None) -> int | UnsetType:
-    """Return the growth of a counter per second as `per_second` does, as a whole number."""
+    """Return the growth of a counter per second as `per_second` does, as a whole number that a message can hold."""
     if now is None or before is None or seconds is None or seconds <= 0 or now < before:
         return UNSET
-    return round((now - before) / seconds)
+    rate = round((now - before) / seconds)
+    return rate if rate <= _LARGEST else UNSET
 
 
 def percent(part: float, whole: float) -> float | UnsetType:

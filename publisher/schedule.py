@@ -6,12 +6,14 @@ another in a single worker thread. A reading that exceeds its limit is `stalled`
 rest goes on in a new one.
 """
 
+import contextlib
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Iterable
 from enum import StrEnum
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import NamedTuple
 
 from hostpulse.bus.fields import Fields
@@ -49,7 +51,8 @@ class Entry:
 
     def __init__(self, collector: Collector, interval: float) -> None:
         self.collector = collector
-        self.period = max(interval, collector.period_seconds or 0.0)
+        # A multiple of the interval, so that all that is due is due at one moment.
+        self.period = interval * max(1, math.ceil((collector.period_seconds or 0.0) / interval))
         self.due = 0.0
         self.present = False
         self.running_since: float | None = None
@@ -85,9 +88,10 @@ class _Worker(threading.Thread):
     def waiting(self) -> list[Entry]:
         """Take back what has not begun."""
         entries = []
-        while not self._tasks.empty():
-            if (entry := self._tasks.get()) is not None:
-                entries.append(entry)
+        with contextlib.suppress(Empty):  # the thread may come back and take some itself
+            while True:
+                if (entry := self._tasks.get_nowait()) is not None:
+                    entries.append(entry)
         return entries
 
     def run(self) -> None:
@@ -224,7 +228,7 @@ class Schedule:
     def _report(entry: Entry, state: CollectorState, text: str, fault: Exception | None = None) -> None:
         """Say what is new, once."""
         before, entry.state = entry.state, state
-        news = state if state is not CollectorState.FAILED else text
+        news = state if state is not CollectorState.FAILED else text.partition(":")[0]
         if entry.reported == news:
             return
         first, entry.reported = entry.reported is None, news

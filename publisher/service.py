@@ -25,6 +25,7 @@ _log = logging.getLogger(__name__)
 
 _DRAIN_SECONDS = 5.0
 _MILLISECOND = 0.001
+_MOMENT_SECONDS = 1.0
 _OUTBOX_MESSAGES = 50_000
 _OUTBOX_BYTES = 16 * 1024 * 1024
 
@@ -66,6 +67,7 @@ class PublisherService:
         self._session_start = 0.0
         self._sequences: defaultdict[str, int] = defaultdict(int)
         self._last_timestamps: defaultdict[str, float] = defaultdict(float)
+        self._unspeakable: set[str] = set()
         self._stopping = False
         self._outbox = Outbox(
             maximum_messages=_OUTBOX_MESSAGES, maximum_bytes=_OUTBOX_BYTES, clock=self._clock.monotonic
@@ -102,8 +104,8 @@ class PublisherService:
         while not self._stopping:
             self._session.service()
             for reading in self._schedule.run():
-                self._outbox.add(self._message(reading))
-            self._outbox.send(self._session.room, self._session.publish)
+                self._put_out(reading)
+            self._outbox.send(lambda: self._session.room, self._session.publish)
             # Acknowledgements can wait until the next sample, unless there is more to send than fits at once.
             idle = self._session.connected and not self._outbox.waiting
             pause = self._schedule.seconds_until_due()
@@ -135,21 +137,33 @@ class PublisherService:
             Publication(self._topics.info(host), msgspec.json.encode(inventory), retain=True),
         ]
 
+    def _put_out(self, reading: Reading) -> None:
+        """Make a message and put it in the outbox; one that cannot be made ends nothing else."""
+        try:
+            self._outbox.add(self._message(reading))
+        except Exception:  # noqa: BLE001  whatever it is, the next reading may be better
+            name = reading.collector.name
+            if name not in self._unspeakable:  # said once
+                self._unspeakable.add(name)
+                _log.exception("what collector %s read is no message", name)
+
     def _message(self, reading: Reading) -> Publication:
         subsystem = reading.collector.subsystem
-        self._sequences[subsystem] += 1
-        # Two messages of a subsystem never have one timestamp: stores tell them apart by it.
+        # Two messages of a subsystem never have one timestamp: stores tell them apart by it. A clock that was set back
+        # by more than a moment is followed.
         timestamp = round(reading.timestamp, 3)
-        if timestamp == self._last_timestamps[subsystem]:
-            timestamp += _MILLISECOND
-        self._last_timestamps[subsystem] = timestamp
+        last = self._last_timestamps[subsystem]
+        if 0.0 <= last - timestamp < _MOMENT_SECONDS:
+            timestamp = round(last + _MILLISECOND, 3)
         payload = encode(
             reading.fields,
             host=self._options.host,
             subsystem=subsystem,
             timestamp=timestamp,
-            sequence=self._sequences[subsystem],
+            sequence=self._sequences[subsystem] + 1,
             session=self._session_start,
             interval=reading.interval,
         )
+        self._sequences[subsystem] += 1
+        self._last_timestamps[subsystem] = timestamp
         return Publication(self._topics.sample(self._options.host, subsystem), payload)

@@ -10,12 +10,14 @@ from ..files import list_directory, read_int, read_text
 from ..machine import Machine
 from ..rates import percent
 from .base import Collector, NoDataError
+from .hwmon import slug
 
 __all__ = ["BatteryCollector"]
 
 _MICRO = 1e-6
+_BEYOND_REASON = 10**12  # a megawatt hour
 _SECONDS_PER_HOUR = 3600
-_MAINS = frozenset({"Mains", "USB", "Wireless"})
+_MAINS = ("Mains", "USB", "Wireless")  # older kernels also write USB_C, USB_PD and the like
 
 
 class _Charge(NamedTuple):
@@ -46,14 +48,15 @@ class BatteryCollector(Collector):
 
     def probe(self) -> bool:
         """Find the batteries."""
-        kinds = {name: read_text(f"{self._root}/{name}/type") for name in list_directory(self._root)}
+        kinds = {name: read_text(f"{self._root}/{name}/type") or "" for name in list_directory(self._root)}
         own = {name for name in kinds if read_text(f"{self._root}/{name}/scope") != "Device"}
         self._batteries = [name for name, kind in kinds.items() if kind == "Battery" and name in own]
-        self._supplies = [name for name, kind in kinds.items() if kind in _MAINS and name in own]
+        self._supplies = [name for name, kind in kinds.items() if kind.startswith(_MAINS) and name in own]
         return bool(self._batteries)
 
     def read(self) -> Battery:
         """Return batteries and mains now."""
+        self.probe()  # a second battery or a charger may have come
         charges = {name: self._charge(name) for name in self._batteries if self._number(name, "present") != 0}
         packs = {name: self._pack(name, charge) for name, charge in charges.items()}
         if not packs:
@@ -62,19 +65,21 @@ class BatteryCollector(Collector):
         online = [state for name in self._supplies if (state := self._number(name, "online")) is not None]
         if online:
             fields.mains = any(online)
-        now = sum(charge.now or 0 for charge in charges.values())
-        full = sum(charge.full or 0 for charge in charges.values())
+        known = [charge for charge in charges.values() if charge.now is not None and charge.full]
+        now = sum(charge.now or 0 for charge in known)
+        full = sum(charge.full or 0 for charge in known)
         fields.charge_percent = percent(now, full) if full else next(iter(packs.values())).charge_percent
         power = sum(charge.power or 0 for charge in charges.values())
         states = {pack.state for pack in packs.values()}
-        if power and "discharging" in states:
+        if power and full and "discharging" in states:
             fields.remaining_seconds = round(now / power * _SECONDS_PER_HOUR)
-        elif power and "charging" in states:
+        elif power and full and "charging" in states:
             fields.remaining_seconds = round(max(0.0, full - now) / power * _SECONDS_PER_HOUR)
         return fields
 
     def _number(self, name: str, what: str) -> int | None:
-        return read_int(f"{self._root}/{name}/{what}")
+        number = read_int(f"{self._root}/{name}/{what}")
+        return number if number is not None and abs(number) < _BEYOND_REASON else None
 
     def _charge(self, name: str) -> _Charge:
         """Return the battery in watt hours; one that counts ampere hours is converted by its design voltage."""
@@ -85,7 +90,7 @@ class BatteryCollector(Collector):
 
         def scaled(what: str) -> float | None:
             value = self._number(name, what)
-            return None if value is None or not factor else value * factor
+            return None if value is None or value < 0 or not factor else value * factor
 
         power = self._number(name, "power_now")
         current = self._number(name, "current_now")
@@ -96,7 +101,7 @@ class BatteryCollector(Collector):
         return _Charge(scaled(f"{unit}_now"), scaled(f"{unit}_full"), scaled(f"{unit}_full_design"), watts)
 
     def _pack(self, name: str, charge: _Charge) -> BatteryPack:
-        state = (read_text(f"{self._root}/{name}/status") or "unknown").lower().replace(" ", "_")
+        state = slug(read_text(f"{self._root}/{name}/status") or "") or "unknown"
         fields = BatteryPack(state=state)
         capacity, voltage = self._number(name, "capacity"), self._number(name, "voltage_now")
         cycles = self._number(name, "cycle_count")
@@ -107,10 +112,10 @@ class BatteryCollector(Collector):
             if charge.power and state in {"charging", "discharging"}:
                 fields.remaining_seconds = round(max(0.0, left) / charge.power * _SECONDS_PER_HOUR)
         elif capacity is not None:
-            fields.charge_percent = float(capacity)
+            fields.charge_percent = percent(capacity, 100)
         if charge.full is not None and charge.design:
             fields.health_percent = percent(charge.full, charge.design)
         fields.power_watts = UNSET if charge.power is None else round(charge.power, 2)
         fields.voltage_volts = UNSET if voltage is None else round(voltage * _MICRO, 2)
-        fields.cycles = cycles or UNSET  # 0 is what firmware says that does not count
+        fields.cycles = cycles if cycles and cycles > 0 else UNSET  # firmware that does not count says 0 or -1
         return fields

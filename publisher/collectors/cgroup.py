@@ -22,7 +22,8 @@ def _value_of(data: bytes, key: bytes) -> int | None:
     """Return the number behind a key in `key value` lines."""
     for line in data.splitlines():
         if line.startswith(key + b" "):
-            return int(line[len(key) + 1 :])
+            value = line[len(key) + 1 :].strip()
+            return int(value) if value.isdigit() else None
     return None
 
 
@@ -58,11 +59,11 @@ class CpuLimit:
         two = (read_bytes(f"{self._root}/cpu.max") or b"").split()
         quota = read_int(f"{self._root}/cpu/cpu.cfs_quota_us")
         period = read_int(f"{self._root}/cpu/cpu.cfs_period_us")
-        if len(two) > 1 and two[0] != b"max":
+        if len(two) > 1 and two[0].isdigit() and two[1].isdigit() and int(two[1]):  # "max" is no number
             self._cores = round(int(two[0]) / int(two[1]), 2)
             self._stat = OpenFile(f"{self._root}/cpu.stat")
             self._throttled_key, self._throttled_unit = b"throttled_usec", _MICROSECONDS
-        elif quota and period and quota > 0:
+        elif quota and period and quota > 0:  # -1 is no limit
             self._cores = round(quota / period, 2)
             self._stat = OpenFile(f"{self._root}/cpu/cpu.stat")
             self._throttled_key, self._throttled_unit = b"throttled_time", _NANOSECONDS
@@ -89,7 +90,7 @@ class MemoryLimit:
             if not os.path.exists(limit_path):  # noqa: PTH110
                 continue
             limit, usage = read_int(limit_path), read_int(usage_path)  # "max" is no number
-            if limit is None or usage is None or limit >= _UNLIMITED_BYTES:
+            if limit is None or usage is None or not 0 < limit < _UNLIMITED_BYTES:
                 return None
             return limit, max(0, usage - (_value_of(read_bytes(stat_path) or b"", inactive_key) or 0))
         return None

@@ -1,5 +1,7 @@
 """Processor time and load (fast), clock and temperature (slow)."""
 
+import re
+
 from msgspec import UNSET
 
 from hostpulse.bus.messages import Cpu, CpuCore
@@ -7,9 +9,9 @@ from hostpulse.bus.messages import Cpu, CpuCore
 from ..files import OpenFile, list_directory, read_bytes, read_int
 from ..machine import Machine
 from ..rates import Stopwatch, percent
-from .base import Collector
+from .base import Collector, NoDataError
 from .cgroup import CpuLimit
-from .hwmon import cpu_temperature_paths
+from .hwmon import Watch, cpu_temperature_paths, read_celsius
 from .pressure import Pressure
 
 __all__ = ["CpuClockCollector", "CpuCollector"]
@@ -19,8 +21,9 @@ _USER, _NICE, _SYSTEM, _IDLE, _IOWAIT, _IRQ, _SOFTIRQ, _STEAL = range(8)
 _COLUMNS = 8
 
 _KILOHERTZ = 1000
+_HIGHEST_KILOHERTZ = 10**9
 _MEGAHERTZ = 1_000_000
-_MILLIDEGREES = 1000
+_CPU_MEGAHERTZ = re.compile(r"^processor\s*:\s*(\d+)$|^cpu MHz\s*:\s*(\d+(?:\.\d+)?)$", re.MULTILINE)
 
 
 class CpuCollector(Collector):
@@ -103,21 +106,29 @@ class CpuClockCollector(Collector):
     def __init__(self, machine: Machine) -> None:
         self._cpus = f"{machine.sys}/devices/system/cpu"
         self._cpuinfo = f"{machine.proc}/cpuinfo"
-        self._machine = machine
+        self._sys = machine.sys
+        self._sensors = Watch(machine.sys)
         self._temperatures: list[str] = []
 
     def probe(self) -> bool:
         """Find the sensors; the clock is always known but on a few small boards."""
-        self._temperatures = cpu_temperature_paths(self._machine.sys)
+        self._find_sensors()
         return bool(self._temperatures or self._clocks())
+
+    def _find_sensors(self) -> None:
+        if self._sensors.changed():
+            self._temperatures = cpu_temperature_paths(self._sys)
 
     def read(self) -> Cpu:
         """Return clocks and temperature now."""
+        self._find_sensors()
         clocks = self._clocks()
-        temperatures = [value for path in self._temperatures if (value := read_int(path)) is not None]
+        temperatures = [value for path in self._temperatures if (value := read_celsius(path)) is not None]
+        if not clocks and not temperatures:
+            raise NoDataError("neither clock nor temperature of the processor is known")
         fields = Cpu(
             frequency_hertz=round(sum(clocks.values()) / len(clocks)) if clocks else UNSET,
-            temperature_celsius=round(max(temperatures) / _MILLIDEGREES, 1) if temperatures else UNSET,
+            temperature_celsius=max(temperatures, default=UNSET),
         )
         if clocks:
             fields.core = {core: CpuCore(frequency_hertz=clock) for core, clock in clocks.items()}
@@ -129,17 +140,16 @@ class CpuClockCollector(Collector):
         for name in list_directory(self._cpus):
             if name[:3] == "cpu" and name[3:].isdigit():
                 clock = read_int(f"{self._cpus}/{name}/cpufreq/scaling_cur_freq")
-                if clock is not None:
+                if clock is not None and 0 < clock < _HIGHEST_KILOHERTZ:
                     clocks[name[3:]] = clock * _KILOHERTZ
         return clocks or self._clocks_of_cpuinfo()
 
     def _clocks_of_cpuinfo(self) -> dict[str, int]:
         clocks = {}
-        processor = ""
-        for line in (read_bytes(self._cpuinfo) or b"").decode("utf-8", "replace").splitlines():
-            key, _, value = line.partition(":")
-            if key.strip() == "processor":
-                processor = value.strip()
-            elif key.strip() == "cpu MHz":
-                clocks[processor] = round(float(value) * _MEGAHERTZ)
+        processor = None
+        for found in _CPU_MEGAHERTZ.finditer((read_bytes(self._cpuinfo) or b"").decode("utf-8", "replace")):
+            if found[1]:
+                processor = found[1]
+            elif processor is not None:
+                clocks[processor] = round(float(found[2]) * _MEGAHERTZ)
         return clocks

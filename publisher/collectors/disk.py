@@ -3,6 +3,7 @@
 import os
 import re
 import threading
+import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -10,7 +11,7 @@ from msgspec import UNSET
 
 from hostpulse.bus.messages import Disk, DiskDevice, DiskMount
 
-from ..files import OpenFile, list_directory, read_bytes
+from ..files import LONGEST_TEXT, OpenFile, list_directory, read_bytes, read_int
 from ..machine import FileSystemSize, Machine
 from ..rates import Stopwatch, per_second, percent, whole_per_second
 from .base import Collector, NoDataError
@@ -26,6 +27,7 @@ _BUSY_MILLISECONDS = 9
 _COLUMNS = 10
 _SECTOR_BYTES = 512  # in this file, whatever the device's own sectors are
 _MILLISECONDS = 1000
+_LONGEST_KEY = 512  # in a message
 _OCTAL = re.compile(r"\\([0-7]{3})")
 
 
@@ -33,7 +35,7 @@ class DiskDeviceCollector(Collector):
     """Throughput, operations, latency and business of each block device, and the pressure of IO.
 
     Partitions are part of their disk. The total counts physical devices, so that a volume on a RAID on four disks is
-    not counted three times.
+    not counted three times. A device that never did anything (nbd0 to nbd15) is not there.
 
     Sources: /proc/diskstats, /sys/block, /proc/pressure/io.
     """
@@ -51,6 +53,10 @@ class DiskDeviceCollector(Collector):
         self._before: dict[bytes, list[int]] = {}
         self._physical: dict[bytes, bool | None] = {}
 
+    def probe(self) -> bool:
+        """Return whether there is a table of devices; some containers have none."""
+        return os.path.exists(self._diskstats.path)  # noqa: PTH110
+
     def read(self) -> Disk:
         """Return the rates since the last reading; at the first one there are none."""
         seconds = self._stopwatch.lap()
@@ -67,23 +73,26 @@ class DiskDeviceCollector(Collector):
         devices = {
             name.decode(): _device(after, then, seconds)
             for name, after in now.items()
-            if (then := before.get(name)) is not None and seconds is not None
+            if (then := before.get(name)) is not None and seconds is not None and (after[_READS] or after[_WRITES])
         }
         if devices:
-            totals = [devices[name.decode()] for name in now if self._physical[name] and name in before]
+            totals = [one for name, one in devices.items() if self._physical[name.encode()]]
             reads = [one.read_bytes_per_second for one in totals if one.read_bytes_per_second is not UNSET]
             writes = [one.write_bytes_per_second for one in totals if one.write_bytes_per_second is not UNSET]
-            fields.read_bytes_per_second = sum(reads)
-            fields.write_bytes_per_second = sum(writes)
+            fields.read_bytes_per_second = sum(reads) if reads else UNSET
+            fields.write_bytes_per_second = sum(writes) if writes else UNSET
             fields.device = devices
         return fields
 
     def _classify(self, name: str) -> bool | None:
-        """Return whether a device is physical; None if it is left out: a partition, or ignored by the settings."""
+        """Return whether a device is physical; None if it is left out.
+
+        Left out is a partition, what the settings ignore, and what the kernel hides: one path of several to an NVMe.
+        """
         if matches(name, self._ignore):
             return None
         directory = f"{self._block}/{name.replace('/', '!')}"  # as sysfs writes cciss/c0d0
-        if not os.path.isdir(directory):  # noqa: PTH112
+        if not os.path.isdir(directory) or read_int(f"{directory}/hidden"):  # noqa: PTH112
             return None
         return os.path.exists(f"{directory}/device")  # noqa: PTH110
 
@@ -121,14 +130,20 @@ class Mount(NamedTuple):
 def parse_mounts(data: bytes) -> list[Mount]:
     """Return the mount table; spaces and the like in it are written as octal numbers."""
     mounts = []
-    for line in data.decode("utf-8", "surrogateescape").splitlines():
-        device, point, file_system, *_ = line.split(" ")
-        mounts.append(Mount(_unescape(device), _unescape(point), file_system))
+    for line in data.decode("utf-8", "surrogateescape").split("\n"):
+        device, point, file_system = (line.split(" ", 3) + [""] * 3)[:3]
+        if file_system:
+            mounts.append(Mount(_unescape(device), _unescape(point), file_system))
     return mounts
 
 
 def _unescape(text: str) -> str:
     return _OCTAL.sub(lambda found: chr(int(found[1], 8)), text) if "\\" in text else text
+
+
+def _publishable(name: str, length: int) -> str:
+    """Return a name that need not be text as the kernel sees it, as text of at most a length."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")[:length]
 
 
 class DiskMountCollector(Collector):
@@ -165,13 +180,12 @@ class DiskMountCollector(Collector):
         if data is None:
             raise NoDataError("there is no mount table")
         mounts = self._chosen(parse_mounts(data))
-        answers: dict[str, FileSystemSize | OSError] = {}
-        for mount in mounts:
-            self._ask(mount.point, answers)
-        end = self._machine.clock.monotonic() + self._answer_seconds
-        for mount in mounts:
-            self._asking[mount.point].join(max(0.0, end - self._machine.clock.monotonic()))
         self._asking = {point: thread for point, thread in self._asking.items() if thread.is_alive()}
+        answers: dict[str, FileSystemSize | OSError] = {}
+        asked = [self._ask(point, answers) for point in {mount.point for mount in mounts} - self._asking.keys()]
+        end = time.monotonic() + self._answer_seconds
+        for thread in asked:
+            thread.join(max(0.0, end - time.monotonic()))
         entries = {}
         for mount in mounts:
             answer = answers.get(mount.point)
@@ -181,8 +195,9 @@ class DiskMountCollector(Collector):
                 continue  # nothing that stores, or not for our eyes
             else:
                 state = _mount(answer)
-            state.device, state.file_system = mount.device, mount.file_system
-            entries[mount.point] = state
+            state.device = _publishable(mount.device, LONGEST_TEXT)
+            state.file_system = mount.file_system
+            entries[_publishable(mount.point, _LONGEST_KEY)] = state
         if not entries:
             raise NoDataError("no file system is mounted")
         return Disk(mount=entries)
@@ -194,7 +209,7 @@ class DiskMountCollector(Collector):
             # The root always counts: in a container it is an overlay, which elsewhere is no file system of its own.
             if mount.point != "/" and matches(mount.file_system, self._ignore_file_systems):
                 continue
-            if matches(mount.point, self._ignore_mounts):
+            if matches(mount.point, self._ignore_mounts) or self._is_file(mount):
                 continue
             # Subvolumes of btrfs are file systems of their own with one device; elsewhere one device mounted at a
             # second place is the same file system seen again (a bind mount).
@@ -204,10 +219,13 @@ class DiskMountCollector(Collector):
                 chosen[identity, mount.file_system] = mount
         return sorted(chosen.values(), key=lambda mount: mount.point)
 
-    def _ask(self, point: str, answers: dict[str, FileSystemSize | OSError]) -> None:
-        if point in self._asking:  # it has not answered since the last time
-            return
+    def _is_file(self, mount: Mount) -> bool:
+        """Return whether a single file was mounted over another, as containers do with resolv.conf."""
+        # Only what stands on a device of this machine is looked at: servers and programs may not answer.
+        local = mount.device.startswith("/dev/") and not mount.file_system.startswith("fuse")
+        return local and os.path.isfile(self._machine.path(mount.point))  # noqa: PTH113
 
+    def _ask(self, point: str, answers: dict[str, FileSystemSize | OSError]) -> threading.Thread:
         def ask() -> None:
             try:
                 answers[point] = self._machine.file_system_size(self._machine.path(point))
@@ -217,6 +235,7 @@ class DiskMountCollector(Collector):
         thread = threading.Thread(target=ask, name=f"statvfs {point}", daemon=True)
         self._asking[point] = thread
         thread.start()
+        return thread
 
 
 def _mount(size: FileSystemSize) -> DiskMount:
@@ -238,4 +257,7 @@ def _mount(size: FileSystemSize) -> DiskMount:
 
 def block_devices(sys: str, ignore: Sequence[str]) -> list[str]:
     """Return the names of the block devices that are reported."""
-    return [name for name in list_directory(f"{sys}/block") if not matches(name, ignore)]
+    root = f"{sys}/block"
+    return [
+        name for name in list_directory(root) if not matches(name, ignore) and not read_int(f"{root}/{name}/hidden")
+    ]

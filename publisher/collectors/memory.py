@@ -43,8 +43,8 @@ class MemoryCollector(Collector):
         info = parse_meminfo(self._meminfo.read())
         total, available = info[b"MemTotal"], _available(info)
         some, full = self._pressure.read(seconds)
-        before, now = self._before, parse_vmstat(self._vmstat.read(), _RATES)
-        self._before = now
+        before, self._before = self._before, parse_vmstat(self._vmstat.read(), _RATES)
+        now = self._before
         fields = Memory(
             used_bytes=total - available,
             available_bytes=available,
@@ -53,7 +53,7 @@ class MemoryCollector(Collector):
             pressure_some_percent=some,
             pressure_full_percent=full,
         )
-        if swap_total := info[b"SwapTotal"]:
+        if swap_total := info.get(b"SwapTotal"):
             fields.swap_used_bytes = swap_total - info[b"SwapFree"]
             fields.swap_used_percent = percent(fields.swap_used_bytes, swap_total)
             fields.swap_in_bytes_per_second = self._swapped(b"pswpin", now, before, seconds)
@@ -92,7 +92,7 @@ class MemoryDetailsCollector(Collector):
             free_bytes=info[b"MemFree"],
             cached_bytes=_cached(info),
             buffers_bytes=info[b"Buffers"],
-            swap_total_bytes=info[b"SwapTotal"],
+            swap_total_bytes=info.get(b"SwapTotal", UNSET),
             oom_kills=parse_vmstat(self._vmstat.read(), (b"oom_kill",)).get(b"oom_kill", UNSET),
         )
         limit = self._limit.read()

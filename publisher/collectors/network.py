@@ -7,7 +7,7 @@ from msgspec import UNSET
 
 from hostpulse.bus.messages import Network, NetworkInterface
 
-from ..files import OpenFile, read_bytes, read_int, read_text
+from ..files import OpenFile, read_bytes, read_int, read_line
 from ..machine import Machine
 from ..rates import Stopwatch, per_second, whole_per_second
 from .base import Collector
@@ -20,6 +20,7 @@ _RECEIVED_BYTES, _RECEIVED_PACKETS, _RECEIVED_ERRORS, _RECEIVED_DROPS = 0, 1, 2,
 _SENT_BYTES, _SENT_PACKETS, _SENT_ERRORS, _SENT_DROPS = 8, 9, 10, 11
 _HEADER_LINES = 2
 _MEGABIT = 1_000_000
+_NO_SPEED = 2**32 - 1  # -1 as older kernels write it
 
 
 def parse_interfaces(data: bytes) -> dict[str, list[int]]:
@@ -143,12 +144,12 @@ class NetworkLinkCollector(Collector):
 
     def _link(self, name: str, now: list[int], before: list[int] | None, seconds: float | None) -> NetworkInterface:
         fields = NetworkInterface(
-            link=read_text(f"{self._root}/{name}/operstate") or UNSET,
+            link=read_line(f"{self._root}/{name}/operstate") or UNSET,
             received_bytes=now[_RECEIVED_BYTES],
             sent_bytes=now[_SENT_BYTES],
         )
         speed = read_int(f"{self._root}/{name}/speed")
-        if speed is not None and speed > 0:  # -1 where there is no link
+        if speed is not None and 0 < speed < _NO_SPEED:  # -1 where there is no link
             fields.speed_bits_per_second = speed * _MEGABIT
         if before is not None:
             fields.received_errors_per_second = per_second(now[_RECEIVED_ERRORS], before[_RECEIVED_ERRORS], seconds)
@@ -164,7 +165,8 @@ def parse_sockets(four: bytes, six: bytes) -> dict[str, int]:
     for line in (four + six).decode().splitlines():
         protocol, _, rest = line.partition(":")
         words = rest.split()
-        for name, value in zip(words[::2], words[1::2], strict=True):
-            key = f"{protocol.removesuffix('6')} {name}"
-            counts[key] = counts.get(key, 0) + int(value)
+        for name, value in zip(words[::2], words[1::2], strict=False):
+            if value.isdecimal():
+                key = f"{protocol.removesuffix('6')} {name}"
+                counts[key] = counts.get(key, 0) + int(value)
     return counts

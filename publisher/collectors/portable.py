@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import psutil
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 
 from hostpulse.bus.messages import (
     Battery,
@@ -57,23 +57,37 @@ class _Cpu(Collector):
         fields = Cpu(
             load_average_1m=round(load[0], 2), load_average_5m=round(load[1], 2), load_average_15m=round(load[2], 2)
         )
-        if clock := getattr(psutil.cpu_freq(), "current", None):  # some systems have none
+        if clock := _clock_megahertz():
             fields.frequency_hertz = round(clock * _MEGAHERTZ)
         if seconds is None or len(before) != len(now):
             return fields
-        deltas = [{key: max(0.0, a[key] - b[key]) for key in a} for a, b in zip(now, before, strict=True)]
-        whole, *cores = deltas
+        whole, *cores = [_shares(after, then) for after, then in zip(now, before, strict=True)]
         total = sum(whole.values())
-        fields.utilization_percent = percent(total - whole["idle"], total)
+        fields.utilization_percent = _busy(whole)
         fields.user_percent = percent(whole["user"] + whole.get("nice", 0.0), total)
         fields.system_percent = percent(whole["system"], total)
         if "interrupt" in whole:
             fields.interrupt_percent = percent(whole["interrupt"] + whole.get("dpc", 0.0), total)
-        fields.core = {
-            str(number): CpuCore(utilization_percent=percent(sum(core.values()) - core["idle"], sum(core.values())))
-            for number, core in enumerate(cores)
-        }
+        fields.core = {str(number): CpuCore(utilization_percent=_busy(core)) for number, core in enumerate(cores)}
         return fields
+
+
+def _clock_megahertz() -> float | None:
+    """Return the clock of the processor; not every system has the function, and some of those cannot answer."""
+    try:
+        return getattr(psutil.cpu_freq(), "current", None)
+    except (AttributeError, NotImplementedError, OSError):
+        return None
+
+
+def _shares(now: dict[str, float], before: dict[str, float]) -> dict[str, float]:
+    """Return the time spent in each state; that of guests, where it is told, is contained in user and nice."""
+    return {key: max(0.0, now[key] - before.get(key, 0.0)) for key in now if not key.startswith("guest")}
+
+
+def _busy(shares: dict[str, float]) -> float | UnsetType:
+    whole = sum(shares.values())
+    return percent(whole - shares["idle"] - shares.get("iowait", 0.0), whole)
 
 
 class _Memory(Collector):
@@ -106,14 +120,18 @@ class _DiskDevices(Collector):
     subsystem = "disk"
     inline = True
 
-    def __init__(self, machine: Machine) -> None:
+    def __init__(self, machine: Machine, ignore: Sequence[str]) -> None:
+        self._ignore = ignore
         self._stopwatch = Stopwatch(machine.clock)
         self._before: dict[str, dict[str, int]] = {}
+
+    def probe(self) -> bool:
+        return hasattr(psutil, "disk_io_counters")
 
     def read(self) -> Disk:
         seconds = self._stopwatch.lap()
         counters = psutil.disk_io_counters(perdisk=True, nowrap=False) or {}
-        now = {name: one._asdict() for name, one in counters.items()}
+        now = {name: one._asdict() for name, one in counters.items() if not matches(name, self._ignore)}
         before, self._before = self._before, now
         devices = {
             name: _disk_device(after, then, seconds)
@@ -136,7 +154,7 @@ def _disk_device(now: dict[str, int], before: dict[str, int], seconds: float | N
         reads_per_second=per_second(now["read_count"], before["read_count"], seconds),
         writes_per_second=per_second(now["write_count"], before["write_count"], seconds),
     )
-    if "busy_time" in now and seconds:
+    if "busy_time" in now and seconds and now["busy_time"] >= before["busy_time"]:
         fields.busy_percent = percent(now["busy_time"] - before["busy_time"], seconds * _MILLISECONDS)
     return fields
 
@@ -198,7 +216,7 @@ class _Network(Collector):
         now = {
             name: one._asdict()
             for name, one in psutil.net_io_counters(pernic=True, nowrap=False).items()
-            if not matches(name, self._ignore)
+            if not matches(name, self._ignore) and not name.lower().startswith("loopback")  # Windows has no `lo`
         }
         before, self._before = self._before, now
         interfaces = {}
@@ -220,7 +238,11 @@ class _Network(Collector):
                 fields.link = "up" if link.isup else "down"
                 fields.speed_bits_per_second = link.speed * _MEGABIT if link.speed else UNSET
             interfaces[name] = fields
+        received = [rate for one in interfaces.values() if (rate := one.received_bytes_per_second) is not UNSET]
+        sent = [rate for one in interfaces.values() if (rate := one.sent_bytes_per_second) is not UNSET]
         return Network(
+            received_bytes_per_second=sum(received) if received else UNSET,
+            sent_bytes_per_second=sum(sent) if sent else UNSET,
             received_bytes=sum(row["bytes_recv"] for row in now.values()),
             sent_bytes=sum(row["bytes_sent"] for row in now.values()),
             interface=interfaces or UNSET,
@@ -246,6 +268,7 @@ class _Sensors(Collector):
             )
             for chip, channels in psutil.sensors_temperatures().items()
             for number, one in enumerate(channels, 1)
+            if one.current
         }
         fans = {
             f"{slug(chip)}_{slug(one.label) or number}": SensorsFan(speed_rpm=one.current)
@@ -305,15 +328,17 @@ class _System(Collector):
 
 def build_portable(
     machine: Machine,
-    ignore_interfaces: Sequence[str],
-    ignore_file_systems: Sequence[str],
-    ignore_mounts: Sequence[str],
+    *,
+    ignore_interfaces: Sequence[str] = (),
+    ignore_devices: Sequence[str] = (),
+    ignore_file_systems: Sequence[str] = (),
+    ignore_mounts: Sequence[str] = (),
 ) -> list[Collector]:
     """Return the collectors that need nothing but psutil."""
     return [
         _Cpu(machine),
         _Memory(),
-        _DiskDevices(machine),
+        _DiskDevices(machine, ignore_devices),
         _Network(machine, ignore_interfaces),
         _DiskMounts(ignore_file_systems, ignore_mounts),
         _Sensors(),

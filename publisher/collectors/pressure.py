@@ -27,13 +27,15 @@ class Pressure:
         if self._missing:
             return UNSET, UNSET
         try:
-            lines = self._file.read().splitlines()
-        except OSError:  # also EOPNOTSUPP: built, but switched off at boot
+            totals = [int(line[line.rindex(b"=") + 1 :]) for line in self._file.read().splitlines()]
+        except (OSError, ValueError):  # also EOPNOTSUPP: built, but switched off at boot
             self._missing = True
             return UNSET, UNSET
-        totals = [int(line[line.rindex(b"=") + 1 :]) for line in lines]
         before, self._before = self._before, totals
-        if before is None or seconds is None or len(before) != len(totals):
+        if not totals or before is None or seconds is None or len(before) != len(totals):
             return UNSET, UNSET
-        shares = [percent(now - then, seconds * _MICROSECONDS) for now, then in zip(totals, before, strict=True)]
+        whole = seconds * _MICROSECONDS
+        shares = [
+            percent(now - then, whole) if now >= then else UNSET for now, then in zip(totals, before, strict=True)
+        ]
         return shares[0], shares[1] if len(shares) > 1 else UNSET

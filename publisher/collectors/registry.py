@@ -55,4 +55,10 @@ def _linux(machine: Machine, choice: Choice) -> list[Collector]:
 def _portable(machine: Machine, choice: Choice) -> list[Collector]:
     from .portable import build_portable
 
-    return build_portable(machine, choice.ignore_interfaces, choice.ignore_file_systems, choice.ignore_mounts)
+    return build_portable(
+        machine,
+        ignore_interfaces=choice.ignore_interfaces,
+        ignore_devices=choice.ignore_devices,
+        ignore_file_systems=choice.ignore_file_systems,
+        ignore_mounts=choice.ignore_mounts,
+    )

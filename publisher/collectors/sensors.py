@@ -1,5 +1,6 @@
 """Temperatures and fans of the hardware monitoring chips and thermal zones."""
 
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from msgspec import UNSET, UnsetType
@@ -9,14 +10,15 @@ from hostpulse.bus.messages import Sensors, SensorsFan, SensorsTemperature
 from ..files import list_directory, read_int, read_text
 from ..machine import Machine
 from .base import Collector, NoDataError
-from .hwmon import Channel, Chip, chips, slug
+from .hwmon import Channel, Chip, Watch, chips, read_celsius, slug, zones
 
 __all__ = ["NvmeTemperatureCollector", "SensorsCollector"]
 
 _MILLIDEGREES = 1000
-# What lies outside is a channel that nothing is connected to, not a temperature.
-_LOWEST_CELSIUS, _HIGHEST_CELSIUS = -40.0, 125.0
 _HIGHEST_LIMIT_CELSIUS = 200.0
+_NO_SPEED_RPM = 65535  # what a fan controller says that could not measure
+_NO_SENSOR = frozenset({"INT3400 Thermal"})  # a policy in the shape of a zone; it always says 20 °C
+_ZONE_OF_CHIP = {"x86_pkg_temp": "coretemp"}  # zones that repeat a chip without being linked to it
 
 
 class _Temperature(NamedTuple):
@@ -26,12 +28,10 @@ class _Temperature(NamedTuple):
 
     def read(self) -> SensorsTemperature | None:
         """Return the temperature now; None where there is none."""
-        raw = read_int(self.path)
-        if raw is None or not _LOWEST_CELSIUS < raw / _MILLIDEGREES <= _HIGHEST_CELSIUS:
+        celsius = read_celsius(self.path)
+        if celsius is None:
             return None
-        return SensorsTemperature(
-            temperature_celsius=round(raw / _MILLIDEGREES, 1), high_celsius=self.high, critical_celsius=self.critical
-        )
+        return SensorsTemperature(temperature_celsius=celsius, high_celsius=self.high, critical_celsius=self.critical)
 
 
 def _limit(path: str) -> float | UnsetType:
@@ -42,43 +42,47 @@ def _limit(path: str) -> float | UnsetType:
     return round(raw / _MILLIDEGREES, 1)
 
 
-def _channel_name(chip: Chip, channel: Channel, kind: str) -> str:
-    return f"{chip.name}_{slug(channel.label or '') or f'{kind}{channel.number}'}"
-
-
-def _temperatures(found: list[Chip]) -> dict[str, _Temperature]:
-    """Return the temperature channels of chips by name."""
-    sensors: dict[str, _Temperature] = {}
+def _named(found: Iterable[Chip], kind: str) -> Iterator[tuple[str, Channel]]:
+    """Yield the channels of a kind with their names, each name once."""
+    names = set()
     for chip in found:
-        for channel in chip.channels("temp"):
-            name = _channel_name(chip, channel, "temp")
-            if name in sensors:  # two channels of a chip with the same label
+        for channel in chip.channels(kind):
+            name = f"{chip.name}_{slug(channel.label or '') or f'{kind}{channel.number}'}"
+            if name in names:  # two channels of a chip with the same label
                 name = f"{name}_{channel.number}"
-            sensors[name] = _Temperature(
-                f"{channel.stem}_input", _limit(f"{channel.stem}_max"), _limit(f"{channel.stem}_crit")
-            )
+            names.add(name)
+            yield name, channel
+
+
+def _temperatures(found: Iterable[Chip]) -> dict[str, _Temperature]:
+    """Return the temperature channels of chips by name."""
+    return {
+        name: _Temperature(f"{one.stem}_input", _limit(f"{one.stem}_max"), _limit(f"{one.stem}_crit"))
+        for name, one in _named(found, "temp")
+    }
+
+
+def _zones(sys: str, drivers: Iterable[str]) -> dict[str, _Temperature]:
+    """Return the thermal zones that no chip of hwmon repeats."""
+    known = {*drivers}
+    sensors: dict[str, _Temperature] = {}
+    for kind, directory in zones(sys):
+        files = list_directory(directory)
+        name = slug(kind)
+        repeated = _ZONE_OF_CHIP.get(kind, name) in known or any(file.startswith("hwmon") for file in files)
+        if repeated or not name or kind in _NO_SENSOR:
+            continue
+        trips = [file.removesuffix("_type") for file in files if file.endswith("_type")]
+        critical = [trip for trip in trips if read_text(f"{directory}/{trip}_type") == "critical"]
+        if name in sensors:
+            name = f"{name}_{directory.rpartition('thermal_zone')[2]}"
+        limit = _limit(f"{directory}/{critical[0]}_temp") if critical else UNSET
+        sensors[name] = _Temperature(f"{directory}/temp", UNSET, limit)
     return sensors
 
 
-def _zones(sys: str) -> dict[str, _Temperature]:
-    """Return the thermal zones that no chip of hwmon repeats."""
-    root = f"{sys}/class/thermal"
-    zones: dict[str, _Temperature] = {}
-    for zone in list_directory(root):
-        kind = read_text(f"{root}/{zone}/type")
-        if zone.startswith("thermal_zone") and kind and not _has_hwmon(f"{root}/{zone}"):
-            critical: float | UnsetType = UNSET
-            for file in list_directory(f"{root}/{zone}"):
-                if file.endswith("_type") and read_text(f"{root}/{zone}/{file}") == "critical":
-                    critical = _limit(f"{root}/{zone}/{file.removesuffix('_type')}_temp")
-            name = slug(kind)
-            name = f"{name}_{zone.removeprefix('thermal_zone')}" if name in zones else name
-            zones[name] = _Temperature(f"{root}/{zone}/temp", UNSET, critical)
-    return zones
-
-
-def _has_hwmon(zone: str) -> bool:
-    return any(name.startswith("hwmon") for name in list_directory(zone))
+def _read(temperatures: dict[str, _Temperature]) -> dict[str, SensorsTemperature]:
+    return {name: value for name, one in temperatures.items() if (value := one.read()) is not None}
 
 
 class SensorsCollector(Collector):
@@ -93,29 +97,31 @@ class SensorsCollector(Collector):
 
     def __init__(self, machine: Machine) -> None:
         self._sys = machine.sys
+        self._watch = Watch(machine.sys)
         self._temperatures: dict[str, _Temperature] = {}
         self._fans: dict[str, str] = {}
 
     def probe(self) -> bool:
-        """Find the chips; names and limits do not change while the machine runs."""
-        found = [chip for chip in chips(self._sys) if chip.driver != "nvme"]
-        names = {chip.driver for chip in found}
-        zones = {name: zone for name, zone in _zones(self._sys).items() if name not in names}
-        self._temperatures = zones | _temperatures(found)
-        self._fans = {
-            _channel_name(chip, channel, "fan"): channel.stem for chip in found for channel in chip.channels("fan")
-        }
+        """Find the chips."""
+        self._find()
         return bool(self._temperatures or self._fans)
+
+    def _find(self) -> None:
+        """Find the chips where some have come or gone; names and limits of one do not change while it is there."""
+        if self._watch.changed():
+            found = [chip for chip in chips(self._sys) if chip.driver != "nvme"]
+            self._temperatures = _zones(self._sys, (chip.driver for chip in found)) | _temperatures(found)
+            self._fans = {name: channel.stem for name, channel in _named(found, "fan")}
 
     def read(self) -> Sensors:
         """Return temperatures and fans now."""
-        temperatures = {name: value for name, one in self._temperatures.items() if (value := one.read()) is not None}
+        self._find()
+        temperatures = _read(self._temperatures)
         fans = {}
         for name, stem in self._fans.items():
-            speed = read_int(f"{stem}_input")
-            if speed is not None and speed >= 0:
-                minimum = read_int(f"{stem}_min")
-                fans[name] = SensorsFan(speed_rpm=speed, minimum_rpm=minimum or UNSET)
+            speed, minimum = read_int(f"{stem}_input"), read_int(f"{stem}_min")
+            if speed is not None and 0 <= speed < _NO_SPEED_RPM:
+                fans[name] = SensorsFan(speed_rpm=speed, minimum_rpm=minimum if minimum and minimum > 0 else UNSET)
         if not temperatures and not fans:
             raise NoDataError("no sensor answers")
         return Sensors(temperature=temperatures or UNSET, fan=fans or UNSET)
@@ -133,16 +139,22 @@ class NvmeTemperatureCollector(Collector):
 
     def __init__(self, machine: Machine) -> None:
         self._sys = machine.sys
+        self._watch = Watch(machine.sys)
         self._temperatures: dict[str, _Temperature] = {}
 
     def probe(self) -> bool:
         """Find the drives."""
-        self._temperatures = _temperatures([chip for chip in chips(self._sys) if chip.driver == "nvme"])
+        self._find()
         return bool(self._temperatures)
+
+    def _find(self) -> None:
+        if self._watch.changed():
+            self._temperatures = _temperatures(chip for chip in chips(self._sys) if chip.driver == "nvme")
 
     def read(self) -> Sensors:
         """Return the temperatures now."""
-        temperatures = {name: value for name, one in self._temperatures.items() if (value := one.read()) is not None}
+        self._find()
+        temperatures = _read(self._temperatures)
         if not temperatures:
             raise NoDataError("no NVMe drive answers")
         return Sensors(temperature=temperatures)

@@ -7,7 +7,7 @@ from msgspec import UNSET, UnsetType
 
 from hostpulse.bus.messages import System
 
-from ..files import OpenFile, list_directory, read_bytes, read_text
+from ..files import LONGEST_TEXT, OpenFile, list_directory, read_bytes, read_line, read_text
 from ..machine import Machine
 from .base import Collector
 
@@ -24,8 +24,14 @@ def platform_name(machine: Machine) -> str | None:
         for line in (read_text(machine.path(path)) or "").splitlines():
             key, _, value = line.partition("=")
             if key == "PRETTY_NAME":
-                return value.strip("\"'")
+                return value.strip("\"'")[:LONGEST_TEXT]
     return None
+
+
+def _is_login(session: str) -> bool:
+    """Return whether a session of logind is that of a person who has not logged out: no greeter, no manager."""
+    lines = session.splitlines()
+    return any(line.startswith("CLASS=user") for line in lines) and "STATE=closing" not in lines
 
 
 class SystemCollector(Collector):
@@ -58,17 +64,16 @@ class SystemCollector(Collector):
             threads=int(threads),
             running=int(running),
             users=self._users(),
-            hostname=read_text(f"{proc}/sys/kernel/hostname") or UNSET,
+            hostname=read_line(f"{proc}/sys/kernel/hostname") or UNSET,
             platform=platform_name(self._machine) or UNSET,
-            kernel=read_text(f"{proc}/sys/kernel/osrelease") or UNSET,
+            kernel=read_line(f"{proc}/sys/kernel/osrelease") or UNSET,
         )
 
     def _users(self) -> int | UnsetType:
         """Return the sessions of people: as logind knows them, else as utmp does, which newer systems have not."""
         sessions = self._machine.path("/run/systemd/sessions")
         if os.path.isdir(sessions):  # noqa: PTH112
-            texts = [read_text(f"{sessions}/{name}") or "" for name in list_directory(sessions)]
-            return len([text for text in texts if "CLASS=user" in text.splitlines()])
+            return sum(_is_login(read_text(f"{sessions}/{name}") or "") for name in list_directory(sessions))
         data = read_bytes(self._machine.path("/run/utmp"))
         if data is None or len(data) % _UTMP_RECORD.size:
             return UNSET

@@ -1,0 +1,225 @@
+"""The publisher as a process, with a real broker, on the tree of a machine."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import paho.mqtt.client as mqtt
+import pytest
+from paho.mqtt.enums import CallbackAPIVersion
+
+from hostpulse.bus.codec import Sample, decode
+from hostpulse.bus.inventory import Inventory
+from hostpulse.bus.topics import Topics
+
+HOST = "desk top"
+DEADLINE_SECONDS = 30.0
+EXPECTED = {"cpu", "memory", "disk", "network", "sensors", "battery", "system", "publisher"}
+
+
+class Subscriber:
+    """Collects what is published."""
+
+    def __init__(self, port: int) -> None:
+        self.messages: list[tuple[str, bytes, bool]] = []
+        self._client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id=f"subscriber-{time.monotonic_ns()}")
+        self._client.on_message = self._received
+        subscribed: list[bool] = []
+        self._client.on_connect = lambda client, *_: client.subscribe("hostpulse/#", qos=1)
+        self._client.on_subscribe = lambda *_: subscribed.append(True)
+        self._client.connect("127.0.0.1", port)
+        self.wait_for(lambda: subscribed)
+
+    def _received(self, _client: Any, _userdata: Any, message: mqtt.MQTTMessage) -> None:
+        self.messages.append((message.topic, bytes(message.payload), message.retain))
+
+    def close(self) -> None:
+        self._client.disconnect()
+        while self._client.socket() is not None:
+            self._client.loop(0.05)
+
+    def wait_for(self, condition: Callable[[], object], seconds: float = DEADLINE_SECONDS) -> None:
+        end = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < end, f"it did not happen within {seconds:.0f} s"
+            assert self._client.loop(0.05) == mqtt.MQTT_ERR_SUCCESS
+
+    def last(self, topic: str) -> bytes | None:
+        return next((payload for one, payload, _ in reversed(self.messages) if one == topic), None)
+
+    def samples(self) -> list[Sample]:
+        topics = Topics()
+        return [
+            decode(parsed, payload, now=datetime.now(UTC))
+            for topic, payload, _ in self.messages
+            if (parsed := topics.parse(topic)).leaf not in {"status", "info"}
+        ]
+
+
+@pytest.fixture
+def subscribe(broker: Any) -> Iterator[Callable[[], Subscriber]]:
+    made: list[Subscriber] = []
+
+    def connect() -> Subscriber:
+        made.append(Subscriber(broker.port))
+        return made[-1]
+
+    yield connect
+    for one in made:
+        one.close()
+
+
+@pytest.fixture
+def publish(broker: Any) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start(tree: Any, **options: Any) -> subprocess.Popen[bytes]:
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "hostpulse.publisher"],
+            stdin=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2] / "src"), "PYTHONWARNINGS": "error"},
+        )
+        started.append(process)
+        assert process.stdin is not None
+        text = {
+            "host": HOST,
+            "interval": 0.5,
+            "mqtt": {"host": "127.0.0.1", "port": broker.port, "client_id": "hostpulse-test", "keepalive_seconds": 2},
+            "proc": f"{tree.root}/proc",
+            "sys": f"{tree.root}/sys",
+            "filesystem": f"{tree.root}/root",
+            **options,
+        }
+        process.stdin.write(json.dumps(text).encode())
+        process.stdin.close()
+        process.stdin = None
+        return process
+
+    yield start
+    for process in started:
+        if process.poll() is None:
+            process.kill()
+        _, talk = process.communicate()
+        sys.stderr.write(talk.decode())  # shown where the test failed
+
+
+STATUS, INFO = Topics().status(HOST), Topics().info(HOST)
+
+
+def test_life_of_a_publisher(tree_of: Callable[[str], Any], subscribe: Any, publish: Any) -> None:
+    tree = tree_of("laptop")
+    subscriber = subscribe()
+    process = publish(tree, choice={"ignore_devices": ["zram*"], "ignore_interfaces": ["lo"]})
+    subscriber.wait_for(lambda: {one.envelope.subsystem for one in subscriber.samples()} >= EXPECTED)
+    count = len(subscriber.messages)
+    subscriber.wait_for(lambda: len(subscriber.messages) >= count + 10)
+
+    latest: dict[str, Any] = {}
+    for sample in subscriber.samples():
+        assert sample.envelope.host == HOST
+        one = latest.setdefault(sample.envelope.subsystem, {})
+        for name, value in msgspec.to_builtins(sample.fields).items():
+            one[name] = one.get(name, {}) | value if isinstance(value, dict) else value
+    # what the tree says
+    assert latest["system"]["hostname"] == "thinkpad"
+    assert latest["system"]["uptime_seconds"] == 412873.61
+    assert latest["memory"]["total_bytes"] == 16472477696
+    assert latest["battery"]["pack"]["BAT0"]["state"] == "discharging"
+    assert latest["sensors"]["temperature"]["nvme0_composite"]["temperature_celsius"] in {35.8, 35.9}
+    assert set(latest["network"]["interface"]) == {"wlp0s20f3"}
+    assert latest["network"]["received_bytes_per_second"] == 0  # nothing changes in this tree
+    assert latest["disk"]["device"].keys() == {"nvme0n1", "dm-0"}
+    assert latest["cpu"]["load_average_1m"] == 0.64
+    assert latest["publisher"]["collector"]["cpu"]["state"] == "ok"
+
+    # a late subscriber learns that the machine is there and what it is, and nothing old
+    late = subscribe()
+    late.wait_for(lambda: late.last(STATUS) and late.last(INFO))
+    assert late.last(STATUS) == b"online"
+    inventory = msgspec.json.decode(late.last(INFO), type=Inventory)
+    assert (inventory.host, inventory.product) == (HOST, "21CBCTO1WW")
+    assert {topic for topic, _, retained in late.messages if retained} == {STATUS, INFO}
+
+    process.send_signal(signal.SIGTERM)
+    subscriber.wait_for(lambda: subscriber.last(STATUS) == b"offline", seconds=10)
+    _, talk = process.communicate(timeout=10)
+    assert process.returncode == 0
+    assert b"Traceback" not in talk
+    assert subscriber.messages[-1][0] == STATUS  # nothing after it
+
+    sequences: dict[str, list[int]] = {}
+    stamps: dict[str, list[datetime]] = {}
+    for sample in subscriber.samples():
+        sequences.setdefault(sample.envelope.subsystem, []).append(sample.envelope.sequence)
+        stamps.setdefault(sample.envelope.subsystem, []).append(sample.envelope.timestamp)
+    for subsystem, found in sequences.items():
+        assert found == list(range(1, len(found) + 1)), subsystem
+        assert stamps[subsystem] == sorted(set(stamps[subsystem])), subsystem
+    assert len({sample.envelope.session for sample in subscriber.samples()}) == 1
+
+
+def test_publisher_that_is_killed_is_said_to_be_offline(
+    tree_of: Callable[[str], Any], subscribe: Any, publish: Any
+) -> None:
+    subscriber = subscribe()
+    process = publish(tree_of("vm"))
+    subscriber.wait_for(lambda: subscriber.last(STATUS) == b"online" and subscriber.samples())
+    process.kill()
+    subscriber.wait_for(lambda: subscriber.last(STATUS) == b"offline")
+    late = subscribe()
+    late.wait_for(lambda: late.last(STATUS) == b"offline")
+
+
+def test_second_start_is_a_new_session(tree_of: Callable[[str], Any], subscribe: Any, publish: Any) -> None:
+    tree, subscriber = tree_of("vm"), subscribe()
+    for _ in range(2):
+        count = len(subscriber.messages)
+        process = publish(tree, choice={"disable": ["disk", "sensors"]})
+        subscriber.wait_for(lambda before=count: len(subscriber.messages) > before + 8)
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=10)
+        assert process.returncode == 0
+    subscriber.wait_for(lambda: subscriber.last(STATUS) == b"offline")
+    sessions: dict[datetime, list[int]] = {}
+    for sample in subscriber.samples():
+        assert sample.envelope.subsystem not in {"disk", "sensors"}
+        if sample.envelope.subsystem == "cpu":
+            sessions.setdefault(sample.envelope.session, []).append(sample.envelope.sequence)
+    assert len(sessions) == 2
+    assert all(found == list(range(1, len(found) + 1)) for found in sessions.values())
+
+
+def test_what_was_sampled_without_a_broker_follows(
+    tree_of: Callable[[str], Any], broker: Any, subscribe: Any, publish: Any
+) -> None:
+    broker.stop()
+    process = publish(tree_of("vm"))
+    time.sleep(2.5)  # samples are taken meanwhile
+    broker.start()
+    subscriber = subscribe()
+    # the publisher may have been quicker than the subscriber; what it sends from here on has no gap
+    subscriber.wait_for(lambda: len(subscriber.samples()) > 12)
+    found = [one.envelope.sequence for one in subscriber.samples() if one.envelope.subsystem == "cpu"]
+    assert found == list(range(found[0], found[0] + len(found)))
+    process.send_signal(signal.SIGTERM)
+    _, talk = process.communicate(timeout=10)
+    assert process.returncode == 0
+    assert talk.count(b"WARNING") == 1  # the refused connection is said once, not at each attempt
+    assert b"connected to broker" in talk
+
+
+def test_certificate_that_is_not_there_is_one_line(tree_of: Callable[[str], Any], publish: Any) -> None:
+    options = {"host": "127.0.0.1", "port": 1, "client_id": "x", "tls": True, "ca_file": "/nowhere/ca.pem"}
+    process = publish(tree_of("vm"), mqtt=options)
+    _, talk = process.communicate(timeout=DEADLINE_SECONDS)
+    assert process.returncode == 1
+    assert talk.decode().splitlines() == ["ERROR mqtt.ca_file /nowhere/ca.pem: No such file or directory"]
