@@ -278,7 +278,7 @@ def test_what_a_machine_has_not_is_quiet_and_looked_for_again(stage: Stage, said
     collector.present = True
     stage.clocks.advance(300)
     assert stage.run() == ["battery"]
-    stage.clocks.advance(15)
+    stage.clocks.advance(16)
     assert (stage.run(), collector.probes, said()) == (["battery"], 3, [])
 
 
