@@ -24,7 +24,7 @@ check: .venv/installed-check ## Lint, check formatting and types
 	@$(BIN)/mypy
 	@$(BIN)/pyright
 
-bench: .venv/installed-bench ## Measure the publisher beside psmqtt, the receiver beside plain paho, the store
+bench: .venv/installed-test .bench/installed ## Measure the publisher beside psmqtt, the receiver beside plain paho, the store
 	@$(BIN)/python bench/publisher.py
 	@$(BIN)/python bench/receive.py
 	@$(BIN)/python bench/store.py
@@ -33,7 +33,7 @@ docs: .venv/installed-test ## Write the generated parts of docs/ and config/
 	@$(BIN)/python docs/generate.py
 
 clean: ## Remove .venv and caches; history and settings lie elsewhere and stay
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis dist
+	rm -rf .venv .bench .mypy_cache .ruff_cache .pytest_cache .hypothesis dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/bin/python:
@@ -56,6 +56,8 @@ clean: ## Remove .venv and caches; history and settings lie elsewhere and stay
 	@$(BIN)/python -m pip install --quiet --group check
 	@touch $@
 
-.venv/installed-bench: .venv/installed
-	@$(BIN)/python -m pip install --quiet --group bench
+# psmqtt pins its dependencies to exact versions, which are not ours, so it has an environment of its own.
+.bench/installed: pyproject.toml | .venv/bin/python
+	@$(PYTHON) -m venv .bench
+	@$(BIN)/python -m pip --python .bench install --quiet --group bench
 	@touch $@

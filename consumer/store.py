@@ -5,17 +5,24 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import lru_cache
+from typing import NamedTuple
 
 import msgspec
 
 from hostpulse.bus.codec import MAXIMUM_MESSAGE_BYTES, Sample, decode
-from hostpulse.bus.errors import MalformedError, MessageError, WrongTopicError
+from hostpulse.bus.errors import (
+    MalformedError,
+    MessageError,
+    MessageTooLargeError,
+    WrongTopicError,
+    WrongTypeError,
+)
 from hostpulse.bus.inventory import Inventory
 from hostpulse.bus.mqtt import Batch
-from hostpulse.bus.topics import HostTopic, Topics, unescape
+from hostpulse.bus.topics import HostTopic, Topics, escape, unescape
 
-from .dead_letter import DeadLetterFile
-from .storage import Writer
+from .dead_letter import DeadLetter, DeadLetterFile
+from .storage import StorageError, TooManyDevicesError, Writer
 
 __all__ = ["StoreRole"]
 
@@ -24,6 +31,14 @@ _log = logging.getLogger(__name__)
 _NOT_SAMPLES = frozenset({"event", "replay"})  # other talk directly below a host
 _STATUSES = {b"online": True, b"offline": False}
 _REPORT_SECONDS = 60.0
+
+
+class _Note(NamedTuple):
+    """What a host says about itself."""
+
+    host: str
+    online: bool | None = None
+    info: str | None = None
 
 
 class StoreRole:
@@ -54,47 +69,60 @@ class StoreRole:
         self._parse = lru_cache(maxsize=65536)(lambda topic: topics.parse(topic.decode()))
         self._next_report = 0.0
         self._unreported = 0
-        self._refused_tables: set[str] = set()
+        self._refused: set[str] = set()
+        self._upkeep_trouble = ""
 
     def take(self, batch: Batch) -> None:
         """Store a batch; on return all of it is durable, in the history or in the dead-letter file.
 
         Raises:
             StorageError: nothing was stored.
-            OSError: a message could not be put into the dead-letter file.
+            OSError: the unusable messages could not be put into the dead-letter file.
         """
+        samples, notes, unusable = self._understand(batch)
+        if samples:
+            for refusal in self._writer.write(samples).refused:
+                self._refuse(refusal)
+        for note in notes.values():
+            try:
+                self._writer.note_host(note.host, online=note.online, info=note.info)
+            except TooManyDevicesError as refusal:
+                self._refuse(refusal)
+        if unusable:
+            self._dead_letters.keep(unusable)
+            self._report(unusable)
+
+    def idle(self) -> None:
+        """Do a slice of the store's upkeep; what keeps it from that is said once, and tried again at the next call."""
+        try:
+            self._writer.maintain(self._wall())
+        except StorageError as error:
+            if str(error) != self._upkeep_trouble:
+                self._upkeep_trouble = str(error)
+                _log.warning("upkeep of the history: %s (trying again)", error)
+        else:
+            self._upkeep_trouble = ""
+
+    def _understand(self, batch: Batch) -> tuple[list[Sample], dict[bytes, _Note], list[DeadLetter]]:
+        """Return the samples of a batch, the last status and inventory on each topic, and what cannot be used."""
         now = datetime.fromtimestamp(self._wall(), UTC)
         samples: list[Sample] = []
-        unusable: list[tuple[bytes, bytes, MessageError]] = []
-        notes: list[tuple[HostTopic, bytes]] = []
+        notes: dict[bytes, _Note] = {}
+        unusable: list[DeadLetter] = []
         for index, (name, payload) in enumerate(zip(batch.topics, batch.payloads, strict=True)):
             try:
                 topic = self._topic(name)
                 if topic.leaf in {"status", "info"}:
-                    notes.append((topic, payload))
+                    note = self._note(topic, payload)
+                    if note is not None:
+                        notes[name] = note
                 elif topic.leaf in _NOT_SAMPLES or index in batch.retained:
                     continue  # a sample that the broker kept is one that somebody made it keep, and came before
                 else:
                     samples.append(decode(topic, payload, now=now))
             except MessageError as error:
-                unusable.append((name, payload, error))
-        written = self._writer.write(samples)
-        for refusal in written.refused:
-            if refusal.table not in self._refused_tables:
-                self._refused_tables.add(refusal.table)
-                _log.error("%s", refusal)
-        for topic, payload in notes:
-            try:
-                self._note(topic, payload)
-            except MessageError as error:
-                unusable.append((f"{topic.host}/{topic.leaf}".encode(), payload, error))
-        for name, payload, fault in unusable:
-            self._dead_letters.keep(name, payload, fault)
-        self._report(unusable)
-
-    def idle(self) -> None:
-        """Do a slice of the store's upkeep."""
-        self._writer.maintain(self._wall())
+                unusable.append(DeadLetter(name, payload, error))
+        return samples, notes, unusable
 
     def _topic(self, name: bytes) -> HostTopic:
         try:
@@ -102,36 +130,56 @@ class StoreRole:
         except UnicodeDecodeError:
             raise WrongTopicError(f"topic {name[:100]!r} is not UTF-8") from None
 
-    def _note(self, topic: HostTopic, payload: bytes) -> None:
-        """Remember what a host's status or inventory says; an empty one is a retained message that was cleared."""
-        host = unescape(topic.host)
-        if topic.leaf == "status":
-            if payload and payload not in _STATUSES:
-                raise MalformedError(f"status {payload[:40]!r} is neither online nor offline")
-            if payload:
-                self._writer.note_host(host, online=_STATUSES[payload])
-        elif payload:
-            if len(payload) > MAXIMUM_MESSAGE_BYTES:
-                raise MalformedError(f"an inventory of {len(payload)} bytes")
-            try:
-                self._inventory.decode(payload)
-            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-                raise MalformedError(f"inventory: {error}") from None
-            self._writer.note_host(host, info=payload.decode())
+    def _note(self, topic: HostTopic, payload: bytes) -> _Note | None:
+        """Return what a host's status or inventory says; None for a retained message that was cleared.
 
-    def _report(self, unusable: list[tuple[bytes, bytes, MessageError]]) -> None:
+        Raises:
+            MessageError: it cannot be used.
+        """
+        host = unescape(topic.host)
+        if escape(host) != topic.host:  # a broker that lets a machine write below its own name only lets this pass
+            raise WrongTopicError(f"the topic spells the host {host!r} in a way of its own: {topic.host!r}")
+        if not payload:
+            return None
+        if topic.leaf == "status":
+            if payload not in _STATUSES:
+                raise MalformedError(f"status {payload[:40]!r} is neither online nor offline")
+            return _Note(host, online=_STATUSES[payload])
+        if len(payload) > MAXIMUM_MESSAGE_BYTES:
+            raise MessageTooLargeError(f"an inventory of {len(payload)} bytes, one has at most {MAXIMUM_MESSAGE_BYTES}")
+        try:
+            text = payload.decode()
+            inventory = self._inventory.decode(text)
+        except msgspec.ValidationError as error:
+            raise WrongTypeError(f"inventory: {error}") from None
+        except (msgspec.DecodeError, UnicodeError) as error:
+            raise MalformedError(f"inventory: {error}") from None
+        except RecursionError:
+            raise MalformedError("inventory: nested too deeply") from None
+        if inventory.host != host:
+            raise WrongTopicError(f"an inventory of {inventory.host!r} on the topic of {topic.host!r}")
+        return _Note(host, info=text)
+
+    def _refuse(self, refusal: TooManyDevicesError) -> None:
+        """Say once for each table that it is full; what it did not take is lost, and would not fit later either."""
+        if refusal.table not in self._refused:
+            self._refused.add(refusal.table)
+            _log.error("%s", refusal)
+
+    def _report(self, unusable: list[DeadLetter]) -> None:
         """Say that messages were unusable, at most once a minute."""
         self._unreported += len(unusable)
         now = self._monotonic()
-        if not unusable or now < self._next_report:
+        if now < self._next_report:
             return
-        name, _, error = unusable[-1]
+        last = unusable[-1]
         _log.warning(
-            "%d unusable messages, kept in %s; the last one on %s: %s",
+            "%d unusable %s, kept in %s; the last one on %s: %s",
             self._unreported,
+            "message" if self._unreported == 1 else "messages",
             self._dead_letters.path,
-            ascii(name.decode("utf-8", "replace")[:100]),
-            error,
+            ascii(last.topic.decode("utf-8", "replace")[:100]),
+            last.error,
         )
         self._unreported = 0
         self._next_report = now + _REPORT_SECONDS

@@ -2,10 +2,12 @@
 
 import argparse
 import os
+from dataclasses import replace
 from pathlib import Path
 
 from hostpulse.bus.errors import BrokerError, UsageError
 from hostpulse.bus.mqtt import MqttOptions
+from hostpulse.config.errors import SettingsError
 from hostpulse.config.load import Loaded, load
 from hostpulse.config.settings import Settings
 from hostpulse.consumer.service import ConsumerOptions
@@ -14,7 +16,7 @@ from hostpulse.publisher.service import PublisherOptions
 from hostpulse.stack.broker import Endpoint, find_running
 
 __all__ = [
-    "add_common_options",
+    "add_setting_options",
     "choice",
     "consumer_options",
     "load_settings",
@@ -26,8 +28,14 @@ __all__ = [
 _SHORTCUTS = {"data_dir": "data_dir", "interval": "interval", "name": "host", "broker": "mqtt.host"}
 
 
-def add_common_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options that every command takes."""
+def add_setting_options(parser: argparse.ArgumentParser, *, machine: bool = False, broker: bool = False) -> None:
+    """Add the options that change settings.
+
+    Args:
+        parser: of the command.
+        machine: also those about what is published.
+        broker: also those about the broker.
+    """
     group = parser.add_argument_group("settings")
     group.add_argument("--config", type=Path, metavar="FILE", help="read settings from this TOML file")
     group.add_argument(
@@ -36,12 +44,14 @@ def add_common_options(parser: argparse.ArgumentParser) -> None:
         default=[],
         dest="assignments",
         metavar="KEY=VALUE",
-        help="override one setting, for example --set mqtt.port=8883; see `hostpulse config show`",
+        help="override one setting, for example --set mqtt.port=8883; `hostpulse config show` lists them",
     )
     group.add_argument("--data-dir", dest="data_dir", metavar="DIR", help="where history and the broker's store lie")
-    group.add_argument("--interval", metavar="SECONDS", help="time between two samples")
-    group.add_argument("--name", metavar="HOST", help="name to publish this machine under")
-    group.add_argument("--broker", metavar="HOST", help="the MQTT broker to use instead of the embedded one")
+    if machine:
+        group.add_argument("--interval", metavar="SECONDS", help="time between two samples")
+        group.add_argument("--name", metavar="HOST", help="name to publish this machine under")
+    if broker:
+        group.add_argument("--broker", metavar="HOST", help="the MQTT broker to use instead of the embedded one")
 
 
 def load_settings(arguments: argparse.Namespace) -> Loaded:
@@ -56,10 +66,18 @@ def load_settings(arguments: argparse.Namespace) -> Loaded:
         if not equals:
             raise UsageError(f"--set {assignment}: write KEY=VALUE, for example --set interval=5")
         overrides[key.strip()] = value
+    options: dict[str, str] = {}
     for option, key in _SHORTCUTS.items():
-        if (value := getattr(arguments, option)) is not None:
+        if (value := getattr(arguments, option, None)) is not None:
             overrides[key] = value
-    return load(overrides=overrides, config_file=arguments.config, environ=os.environ)
+            options[f"--set {key}"] = f"--{option.replace('_', '-')}"
+    try:
+        loaded = load(overrides=overrides, config_file=arguments.config, environ=os.environ)
+    except SettingsError as error:
+        # People look for the option that they wrote.
+        problems = (problem.partition(": ") for problem in error.problems)
+        raise SettingsError(*(options.get(origin, origin) + colon + text for origin, colon, text in problems)) from None
+    return replace(loaded, origins={key: options.get(origin, origin) for key, origin in loaded.origins.items()})
 
 
 def mqtt_options(settings: Settings, role: str, endpoint: Endpoint | None = None) -> MqttOptions:

@@ -1,7 +1,9 @@
 """Try settings, data directory, history, broker and collectors, and say what to do about what does not work."""
 
 import argparse
+import logging
 import os
+import socket
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -15,8 +17,9 @@ from hostpulse.consumer.service import HISTORY_FILE
 from hostpulse.consumer.storage import NoHistoryError
 from hostpulse.publisher.collectors import build
 from hostpulse.publisher.machine import Machine
+from hostpulse.stack.broker import find_nats_server, find_running
 
-from .arguments import choice, load_settings, mqtt_options
+from .arguments import add_setting_options, choice, load_settings, mqtt_options
 from .selection import open_history
 from .terminal import clean, size
 
@@ -32,13 +35,14 @@ class _Result(NamedTuple):
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """This command has no arguments of its own."""
-    del parser
+    """Add the settings; this command has no arguments of its own."""
+    add_setting_options(parser, machine=True, broker=True)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Run every check; return 1 if one failed."""
     settings = load_settings(arguments).settings
+    logging.getLogger("hostpulse").addHandler(logging.NullHandler())  # what is wrong stands in the results
     checks: list[tuple[str, Callable[[Settings], Iterator[_Result]]]] = [
         ("settings", _settings),
         ("data", _data_directory),
@@ -88,10 +92,14 @@ def _history(settings: Settings) -> Iterator[_Result]:
     except NoHistoryError:
         yield _Result(good=None, text=f"none yet in {path}; `hostpulse up` or `hostpulse consume` writes it")
         return
-    yield _Result(good=True, text=f"{path}, {size(path.stat().st_size)}, {len(hosts)} hosts")
+    count = "1 host" if len(hosts) == 1 else f"{len(hosts)} hosts"
+    yield _Result(good=True, text=f"{path}, {size(path.stat().st_size)}, {count}")
 
 
 def _broker(settings: Settings) -> Iterator[_Result]:
+    if settings.mqtt.host is None and find_running(settings.data_dir) is None:
+        yield from _embedded_broker(settings)
+        return
     options = mqtt_options(settings, f"check-{os.getpid()}")
     session = Session(options)
     session.open()
@@ -105,6 +113,22 @@ def _broker(settings: Settings) -> Iterator[_Result]:
     finally:
         session.close(seconds=1)
     yield _Result(good=True, text=f"{options.address}, MQTT {options.protocol}{' with TLS' if options.tls else ''}")
+
+
+def _embedded_broker(settings: Settings) -> Iterator[_Result]:
+    """Tell whether `hostpulse up` could start its broker."""
+    program = find_nats_server()
+    port = settings.broker.port
+    with socket.socket() as probe:
+        if os.name == "posix":  # as the broker does; elsewhere the option means something else
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            where = f"127.0.0.1:{port} ({error.strerror})"
+            yield _Result(good=False, text=f"`hostpulse up` cannot listen on {where}; set broker.port, or mqtt.host")
+            return
+    yield _Result(good=None, text=f"none is set and none runs; `hostpulse up` starts {program} on 127.0.0.1:{port}")
 
 
 def _collectors(settings: Settings) -> Iterator[_Result]:

@@ -4,12 +4,13 @@ import argparse
 
 from hostpulse.config.show import describe
 
-from .arguments import load_settings
+from .arguments import add_setting_options, load_settings
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what there is to do."""
     parser.add_argument("action", choices=["show"], help="show the effective settings")
+    add_setting_options(parser, machine=True, broker=True)
 
 
 def run(arguments: argparse.Namespace) -> int:

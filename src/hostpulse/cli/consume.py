@@ -5,13 +5,14 @@ The broker keeps what comes while this is away, for the session named by the cli
 
 import argparse
 
-from .arguments import consumer_options, load_settings, mqtt_options
+from .arguments import add_setting_options, consumer_options, load_settings, mqtt_options
 from .launch import become
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the choice of a role."""
     parser.add_argument("--role", choices=["store"], default="store", help="store: write history")
+    add_setting_options(parser, broker=True)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from typing import BinaryIO
 
 import msgspec
 
@@ -15,6 +16,8 @@ from hostpulse.consumer.service import ConsumerOptions
 from hostpulse.publisher.service import PublisherOptions
 
 __all__ = ["become", "command_of", "encode_options"]
+
+_STANDARD_INPUT = 0
 
 
 def command_of(options: PublisherOptions | ConsumerOptions) -> list[str]:
@@ -33,10 +36,18 @@ def become(options: PublisherOptions | ConsumerOptions) -> int:
     """Turn this process into the service; where a system cannot do that, run it and return its exit code."""
     command, data = command_of(options), encode_options(options)
     if sys.platform != "win32":
-        with tempfile.TemporaryFile() as file:  # no name, so nobody else can open it
+        with _nameless_file() as file:
             file.write(data)
             file.flush()
             file.seek(0)
-            os.dup2(file.fileno(), sys.stdin.fileno())
-        os.execv(command[0], command)  # noqa: S606  there is no shell to start it with
+            os.dup2(file.fileno(), _STANDARD_INPUT)
+            os.set_inheritable(_STANDARD_INPUT, True)  # which dup2 leaves out where the two are one
+            os.execv(command[0], command)  # noqa: S606  there is no shell to start it with
     return subprocess.run(command, input=data, check=False).returncode
+
+
+def _nameless_file() -> BinaryIO:
+    """Return a file that nobody else can open: in memory where there is such a thing, for it holds passwords."""
+    if sys.platform == "linux":
+        return os.fdopen(os.memfd_create("hostpulse"), "w+b")
+    return tempfile.TemporaryFile()

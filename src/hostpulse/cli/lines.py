@@ -57,7 +57,7 @@ def _sized(values: Values, name: str, template: str) -> str:
 def _cpu(values: Values) -> list[str]:
     cores = len(values.get("core", {}))
     return [
-        _shown(values, "utilization_percent", f"{{:.1f}} % of {cores} CPUs"),
+        _shown(values, "utilization_percent", f"{{:.1f}} % of {cores} CPUs" if cores else "{:.1f} %"),
         _shown(values, "load_average_1m", "load {:.2f}"),
         _shown(values, "frequency_hertz", "{:.2f} GHz", 1 / _GIGAHERTZ),
         _shown(values, "temperature_celsius", "{:.0f} °C"),

@@ -1,53 +1,66 @@
 """Entry point: finds the command, runs it, and turns what went wrong into one line and an exit code."""
 
 import argparse
+import contextlib
+import importlib
+import os
 import signal
 import sys
 from collections.abc import Sequence
+from difflib import get_close_matches
 from types import ModuleType
+from typing import NoReturn
 
 from hostpulse import __version__
 from hostpulse.bus.errors import HostpulseError, UsageError
 
-from . import check, config, consume, export, history, publish, schema, up, version
-from .arguments import add_common_options
+from .terminal import clean
 
 __all__ = ["main"]
 
 DONE, FAILED, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
 
-_COMMANDS: dict[str, ModuleType] = {
-    "up": up,
-    "publish": publish,
-    "consume": consume,
-    "history": history,
-    "export": export,
-    "check": check,
-    "config": config,
-    "schema": schema,
-    "version": version,
-}
+_COMMANDS = ("up", "publish", "consume", "history", "export", "check", "config", "schema", "version")
+_STANDARD_OUTPUT = 1
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """Return the parser of the whole command line."""
-    parser = argparse.ArgumentParser(
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line, and takes options by their whole names only."""
+
+    def error(self, message: str) -> NoReturn:
+        """End with a line that names the mistake and where to look."""
+        self.exit(WRONG_USE, f"hostpulse: {clean(message)}; see {self.prog} --help\n")
+
+
+def _module(command: str) -> ModuleType:
+    return importlib.import_module(f".{command}", __package__)
+
+
+def build_parser(commands: Sequence[str] = _COMMANDS) -> argparse.ArgumentParser:
+    """Return the parser of the command line.
+
+    Args:
+        commands: those that it is to know; each costs the import of its module.
+    """
+    parser = _Parser(
         prog="hostpulse",
         description="A machine's vital signs over MQTT, with their history.",
         epilog="Exit codes: 0 done, 1 failed, 2 wrong use, 130 interrupted.",
+        allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"hostpulse {__version__}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name, module in _COMMANDS.items():
-        summary = (module.__doc__ or "").partition("\n")[0]
-        command = commands.add_parser(name, help=summary, description=module.__doc__, formatter_class=_Formatter)
+    subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name in commands:
+        module = _module(name)
+        command = subparsers.add_parser(
+            name,
+            help=(module.__doc__ or "").partition("\n")[0],
+            description=module.__doc__,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
         module.add_arguments(command)
-        add_common_options(command)
     return parser
-
-
-class _Formatter(argparse.RawDescriptionHelpFormatter):
-    """Keeps the paragraphs of a command's description."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -59,21 +72,59 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         0 done, 1 failed, 2 wrong use, 130 interrupted.
     """
-    arguments = build_parser().parse_args(argv)
-    if hasattr(signal, "SIGPIPE"):
-        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `hostpulse export … | head` ends as other programs do
+    # What costs time is imported in here, so that Ctrl+C ends it without a traceback.
     try:
-        code: int = _COMMANDS[arguments.command].run(arguments)
+        code = _run(sys.argv[1:] if argv is None else argv)
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except UsageError as error:
-        return _complain(error, WRONG_USE)
+        return _complain(str(error), WRONG_USE)
     except HostpulseError as error:
-        return _complain(error, FAILED)
+        return _complain(str(error), FAILED)
     except KeyboardInterrupt:
+        _discard_output()
         return INTERRUPTED
+    except BrokenPipeError:
+        _discard_output()
+        return _end_as_others_do()
+    except OSError as error:
+        _discard_output()
+        name = "standard output" if error.filename is None else error.filename
+        return _complain(f"{name}: {error.strerror or error}", FAILED)
     return code
 
 
-def _complain(error: HostpulseError, code: int) -> int:
-    for line in str(error).splitlines():
-        print(f"hostpulse: {line}", file=sys.stderr)
+def _run(argv: Sequence[str]) -> int:
+    first = argv[0] if argv else ""
+    if first and not first.startswith("-") and first not in _COMMANDS:
+        nearest = get_close_matches(first, _COMMANDS, n=1)
+        hint = f"did you mean {nearest[0]}?" if nearest else f"there are {', '.join(_COMMANDS)}"
+        raise UsageError(f"there is no command {first!r}; {hint}")
+    arguments, unknown = build_parser([first] if first in _COMMANDS else _COMMANDS).parse_known_args(argv)
+    if unknown:
+        raise UsageError(f"there is no option {unknown[0]!r}; see hostpulse {arguments.command} --help")
+    code: int = _module(arguments.command).run(arguments)
     return code
+
+
+def _complain(text: str, code: int) -> int:
+    for line in text.splitlines():
+        with contextlib.suppress(OSError):  # nobody listens
+            print(f"hostpulse: {clean(line)}", file=sys.stderr)
+    return code
+
+
+def _discard_output() -> None:
+    """Have what is still buffered go nowhere: the interpreter would try to write it once more at its end."""
+    with contextlib.suppress(OSError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, _STANDARD_OUTPUT)
+        os.close(nowhere)
+
+
+def _end_as_others_do() -> int:
+    """End as other programs do when the reader of their output has ended: `hostpulse export … | head`."""
+    if hasattr(signal, "SIGPIPE"):
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGPIPE)
+    return FAILED

@@ -2,13 +2,13 @@
 
 import argparse
 
-from .arguments import load_settings, mqtt_options, publisher_options
+from .arguments import add_setting_options, load_settings, mqtt_options, publisher_options
 from .launch import become
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """This command has no arguments of its own."""
-    del parser
+    """Add the settings; this command has no arguments of its own."""
+    add_setting_options(parser, machine=True, broker=True)
 
 
 def run(arguments: argparse.Namespace) -> int:

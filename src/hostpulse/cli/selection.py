@@ -9,9 +9,13 @@ from hostpulse.bus.times import parse_moment
 from hostpulse.config.settings import Settings
 from hostpulse.consumer.service import HISTORY_FILE
 from hostpulse.consumer.storage import Reader
-from hostpulse.consumer.storage.embedded import EmbeddedReader
+from hostpulse.consumer.storage.embedded import open_reader
 
-__all__ = ["add_selection_options", "chosen", "open_history", "time_range"]
+from .terminal import clean
+
+__all__ = ["add_selection_options", "chosen", "explain_nothing", "open_history", "time_range"]
+
+_MOST_HOSTS = 10
 
 
 def add_selection_options(parser: argparse.ArgumentParser, *, since: str) -> None:
@@ -33,10 +37,17 @@ def time_range(arguments: argparse.Namespace) -> tuple[float, float]:
         UsageError: one of them is no time, or the end is not after the begin.
     """
     now = time.time()
-    start, end = parse_moment(arguments.since, now=now), parse_moment(arguments.until, now=now)
+    start, end = _moment("--since", arguments.since, now), _moment("--until", arguments.until, now)
     if start >= end:
         raise UsageError(f"--since {arguments.since} is not before --until {arguments.until}")
     return start, end
+
+
+def _moment(option: str, text: str, now: float) -> float:
+    try:
+        return parse_moment(text, now=now)
+    except UsageError as error:
+        raise UsageError(f"{option} {error}") from None
 
 
 def chosen(values: list[str] | None) -> tuple[str, ...] | None:
@@ -51,4 +62,16 @@ def open_history(settings: Settings) -> Reader:
         NoHistoryError: there is none yet.
         StorageError: it cannot be read.
     """
-    return EmbeddedReader(Path(settings.data_dir) / HISTORY_FILE).open()
+    return open_reader(Path(settings.data_dir) / HISTORY_FILE)
+
+
+def explain_nothing(what: str, arguments: argparse.Namespace, reader: Reader) -> str:
+    """Return why a query may have found nothing."""
+    known = [host.name for host in reader.hosts()]
+    strangers = [host for host in arguments.host or () if host not in known]
+    if strangers:
+        more = f" and {len(known) - _MOST_HOSTS} more" if len(known) > _MOST_HOSTS else ""
+        return clean(f"no host {strangers[0]!r} in the history; there are {', '.join(known[:_MOST_HOSTS])}{more}")
+    until = "" if arguments.until == "now" else f" and before {arguments.until}"
+    key = "" if arguments.key is None else f" of {', '.join(arguments.key)}"
+    return clean(f"no {what}{key} since {arguments.since}{until}")

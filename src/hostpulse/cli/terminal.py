@@ -1,17 +1,35 @@
 """Text for a terminal: sizes and rates for people, and what comes from the bus made harmless."""
 
 import re
+from typing import TextIO
 
-__all__ = ["clean", "size", "value_text"]
+__all__ = ["TerminalSink", "clean", "size", "value_text"]
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+_BETWEEN_LINES = r"\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069"
+_CONTROL = re.compile(rf"[\t\n{_BETWEEN_LINES}]")
+_CONTROL_BUT_LINES = re.compile(f"[{_BETWEEN_LINES}]")
 _STEP = 1024.0
 _SMALL = 100
 
 
 def clean(text: str) -> str:
-    """Return text without characters that steer a terminal or turn the direction of writing."""
+    """Return text in one line, without characters that steer a terminal or turn the direction of writing."""
     return _CONTROL.sub("�", text)
+
+
+class TerminalSink:
+    """Writes data to a terminal: the lines of the text stay, what else could steer the terminal does not.
+
+    Args:
+        stream: the terminal.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str, /) -> int:
+        """Write a piece."""
+        return self._stream.write(_CONTROL_BUT_LINES.sub("�", text))
 
 
 def size(value: float) -> str:

@@ -1,0 +1,208 @@
+"""`check`, `config show`, `schema`, `version` and the help of all commands."""
+
+import json
+import re
+import socket
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+from hostpulse.bus.messages import SUBSYSTEMS
+
+from ..brokers import Broker
+from .support import Hostpulse, Running, eventually, sample
+from .test_halves import listening
+
+COMMANDS = ("up", "publish", "consume", "history", "export", "check", "config", "schema", "version")
+
+
+@pytest.mark.parametrize("command", [None, *COMMANDS])
+def test_help(hostpulse: Hostpulse, command: str | None) -> None:
+    done = hostpulse.run(*([] if command is None else [command]), "--help", environment={"COLUMNS": "100"})
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith(f"usage: hostpulse{'' if command is None else f' {command}'} ")
+    assert all(len(line) <= 120 for line in done.stdout.splitlines())
+    if command is None:
+        assert all(re.search(rf"^    {name} +[A-Z].*", done.stdout, re.MULTILINE) for name in COMMANDS)
+        assert "Exit codes: 0 done, 1 failed, 2 wrong use, 130 interrupted." in done.stdout
+    assert not hostpulse.data.exists()
+
+
+@pytest.mark.parametrize("argument", ["version", "--version"])
+def test_version(hostpulse: Hostpulse, argument: str) -> None:
+    done = hostpulse.run(argument)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert re.fullmatch(r"hostpulse \d+\.\d+\.\d+\n", done.stdout)
+
+
+# config show
+
+
+def test_config_show_gives_origins_and_masks_secrets(hostpulse: Hostpulse, tmp_path: Path) -> None:
+    file = tmp_path / "settings.toml"
+    file.write_text('[mqtt]\nhost = "broker.lan"\nusername = "anna"\n[store]\nretention = "3d"\n')
+    secret = tmp_path / "password"
+    secret.write_text("geheim\n")
+    done = hostpulse.run(
+        *("config", "show", "--config", file, "--interval", "5", "--set", "mqtt.port=1234"),
+        environment={"HOSTPULSE_MQTT__PASSWORD_FILE": str(secret), "HOSTPULSE_LOG_LEVEL": "error"},
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "geheim" not in done.stdout
+    lines = {line.split()[0]: line.split(" = ", 1)[1] for line in done.stdout.splitlines()}
+    assert lines["interval"] == "5  # --interval"
+    assert lines["mqtt.port"] == "1234  # --set mqtt.port"
+    assert lines["mqtt.host"] == f"broker.lan  # {file}"
+    assert lines["mqtt.password"] == "********  # HOSTPULSE_MQTT__PASSWORD_FILE"
+    assert lines["store.retention"] == f"3d  # {file}"
+    assert lines["log_level"] == "error  # HOSTPULSE_LOG_LEVEL"
+    assert lines["host"] == "web-1  # HOSTPULSE_HOST"
+    assert lines["mqtt.tls"] == "false  # default"
+    assert len({line.index(" = ") for line in done.stdout.splitlines()}) == 1
+
+
+# check
+
+
+def check(hostpulse: Hostpulse, *arguments: object) -> tuple[int, dict[str, list[tuple[str, str]]]]:
+    """Return the exit code and what was found, by check: mark and text."""
+    done = hostpulse.run("check", *arguments)
+    assert done.stderr == ""
+    found: dict[str, list[tuple[str, str]]] = {}
+    for line in done.stdout.splitlines():
+        mark, name, text = line.split(maxsplit=2)
+        found.setdefault(name, []).append((mark, text))
+    assert list(found) == ["settings", "data", "history", "broker", "collectors"]
+    return done.returncode, found
+
+
+def test_check_on_a_new_machine(hostpulse: Hostpulse) -> None:
+    code, found = check(hostpulse)
+    assert code == 0
+    assert found["settings"] == [("ok", "host web-1, every 2 s")]
+    assert found["data"][0][1].startswith(f"{hostpulse.data}, ")
+    assert found["history"] == [
+        ("--", f"none yet in {hostpulse.history}; `hostpulse up` or `hostpulse consume` writes it")
+    ]
+    assert found["broker"][0][0] == "--"
+    assert found["broker"][0][1].endswith(f"on 127.0.0.1:{hostpulse.port}")
+    assert found["collectors"][0][0] == "ok"
+    assert not hostpulse.data.exists()
+
+
+def test_check_beside_up(shared: Hostpulse, up: Running) -> None:
+    assert up.process.poll() is None
+    code, found = check(shared)
+    assert code == 0
+    assert found["broker"] == [("ok", f"127.0.0.1:{shared.port}, MQTT 3.1.1")]
+    assert found["history"][0][0] == "ok"
+    assert re.search(r"history\.db, \S+ KiB, \d hosts?$", found["history"][0][1])
+
+
+def test_check_finds_what_keeps_up_from_starting(hostpulse: Hostpulse) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", hostpulse.port))
+        taken.listen()
+        code, found = check(hostpulse)
+    assert code == 1
+    assert found["broker"] == [
+        (
+            "FAIL",
+            (
+                f"`hostpulse up` cannot listen on 127.0.0.1:{hostpulse.port} (Address already in use);"
+                " set broker.port, or mqtt.host"
+            ),
+        )
+    ]
+
+
+def test_check_of_a_broker(hostpulse: Hostpulse, make_broker: Callable[..., Broker]) -> None:
+    broker = make_broker("mosquitto", password="secret")
+    at = ("--broker", "127.0.0.1", "--set", f"mqtt.port={broker.port}", "--set", "mqtt.username=hostpulse")
+    assert check(hostpulse, *at, "--set", "mqtt.password=secret")[0] == 0
+    code, found = check(hostpulse, *at, "--set", "mqtt.password=wrong")
+    assert code == 1
+    [(mark, text)] = found["broker"]
+    assert mark == "FAIL"
+    assert text.startswith(f"broker 127.0.0.1:{broker.port}: ")
+    assert "mqtt.password" in text
+    broker.stop()
+    code, found = check(hostpulse, *at, "--set", "mqtt.password=secret")
+    assert code == 1
+    assert [text for mark, text in found["broker"] if mark == "FAIL" and "nothing listens there" in text]
+
+
+def test_check_of_a_damaged_history_and_a_file_in_the_way(hostpulse: Hostpulse, tmp_path: Path) -> None:
+    hostpulse.write([sample("cpu", 1_780_000_000_000, load_average_1m=1.0)])
+    hostpulse.history.write_bytes(b"nonsense" * 10_000)
+    code, found = check(hostpulse)
+    assert code == 1
+    assert found["history"][0][0] == "FAIL"
+    assert "it is damaged" in found["history"][0][1]
+    file = tmp_path / "file"
+    file.touch()
+    code, found = check(hostpulse, "--data-dir", file)
+    assert code == 1
+    assert found["data"] == [("FAIL", f"{file} cannot be written (Not a directory); set data_dir elsewhere")]
+
+
+# schema
+
+
+@pytest.mark.parametrize("subsystem", [None, "cpu", "disk"])
+def test_schema_is_a_json_schema(hostpulse: Hostpulse, subsystem: str | None) -> None:
+    done = hostpulse.run("schema", *([] if subsystem is None else [subsystem]))
+    assert (done.returncode, done.stderr) == (0, "")
+    schema = json.loads(done.stdout)
+    assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
+    jsonschema.Draft202012Validator.check_schema(schema)
+    assert set(schema["$defs"]) & set(SUBSYSTEMS) == (set(SUBSYSTEMS) if subsystem is None else {subsystem})
+
+
+def test_every_message_of_a_publisher_is_valid(shared: Hostpulse, up: Running) -> None:
+    validator = jsonschema.Draft202012Validator(json.loads(shared.run("schema").stdout))
+    asyncapi = json.loads(shared.run("schema", "--asyncapi").stdout)
+    password = (shared.data / "broker" / "password").read_text().strip()
+    assert up.process.poll() is None
+    with listening(shared.port, "hostpulse", password) as found:
+        eventually(lambda: {"status", "info", "cpu", "memory"} <= {topic.split("/")[2] for topic, _ in found})
+        eventually(lambda: len(found) > 25)
+    samples = 0
+    for topic, payload in found:
+        leaf = topic.split("/")[2]
+        if leaf in SUBSYSTEMS:
+            validator.validate(json.loads(payload))
+            samples += 1
+        message = {"$ref": f"#/components/messages/{leaf}/payload", "components": asyncapi["components"]}
+        value = json.loads(payload) if leaf != "status" else payload.decode()
+        jsonschema.Draft202012Validator(message).validate(value)
+    assert samples > 10
+    # And the schema does refuse what is wrong.
+    wrong = json.loads(next(payload for topic, payload in found if topic.endswith("/cpu"))) | {"sequence": 0}
+    assert not validator.is_valid(wrong)
+
+
+def test_every_reference_of_the_asyncapi_document_resolves(hostpulse: Hostpulse) -> None:
+    done = hostpulse.run("schema", "--asyncapi")
+    assert (done.returncode, done.stderr) == (0, "")
+    document = json.loads(done.stdout)
+    references = set(re.findall(r'"\$ref": "(#/[^"]+)"', done.stdout))
+    assert len(references) > 30
+    for reference in references:
+        value = document
+        for part in reference.removeprefix("#/").split("/"):
+            value = value[part]
+    assert {channel["address"].split("/")[-1] for channel in document["channels"].values()} == {
+        *SUBSYSTEMS,
+        "status",
+        "info",
+    }
+
+
+def test_the_password_of_the_embedded_broker_is_private(shared: Hostpulse, up: Running) -> None:
+    assert up.process.poll() is None
+    assert stat.S_IMODE((shared.data / "broker" / "password").stat().st_mode) == 0o600
+    assert stat.S_IMODE((shared.data / "broker").stat().st_mode) == 0o700
