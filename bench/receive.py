@@ -23,6 +23,7 @@ from hostpulse.bus.mqtt import Batch, MqttOptions, Receiver
 
 _BYTES = 393
 _BATCH = 500
+_LINGER_SECONDS = 0.01  # the last batch is smaller, and would wait half a second
 _TOPIC = "bench/host/cpu"
 
 
@@ -107,7 +108,7 @@ def with_receiver(options: MqttOptions, count: int) -> int:
         if len(seen) == count:
             receiver.stop()
 
-    receiver = Receiver(options, [_TOPIC], take, batch_messages=_BATCH)
+    receiver = Receiver(options, [_TOPIC], take, batch_messages=_BATCH, linger_seconds=_LINGER_SECONDS)
     receiver.run()
     return len(seen)
 

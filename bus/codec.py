@@ -4,7 +4,9 @@ A message is one JSON object: the envelope's fields, then those of its subsystem
 be trusted: it is bounded before it is parsed, and every fault is a `MessageError` that says what was wrong.
 """
 
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from math import isfinite
 from typing import Annotated, NamedTuple
 
 import msgspec
@@ -15,6 +17,7 @@ from .errors import (
     MessageTooLargeError,
     TimestampError,
     UnknownSubsystemError,
+    UsageError,
     WrongTopicError,
     WrongTypeError,
     WrongVersionError,
@@ -59,6 +62,11 @@ class Sample(NamedTuple):
     fields: Fields
 
 
+class _Versioned(Struct):
+    v: int
+
+
+_VERSIONED = msgspec.json.Decoder(_Versioned)
 _ENVELOPE = msgspec.json.Decoder(Envelope)
 _FIELDS = {name: msgspec.json.Decoder(struct) for name, struct in SUBSYSTEMS.items()}
 _encode_json = msgspec.json.encode
@@ -78,19 +86,60 @@ def encode(
         session: start of the publisher, seconds since the epoch.
         interval: seconds until the next message of its kind.
 
-    Maps that do not fit are cut, and `omitted` counts what was left out of each.
+    Maps that do not fit are cut, and `omitted` counts what was left out of each. A number that is none (NaN,
+    infinity) is left out, and bytes in a text that are not UTF-8 (a mount point can be any) are written in hexadecimal.
+
+    Raises:
+        UsageError: the host's name is not UTF-8.
     """
+    _check_host(host)
     head = (
         f'{{"v":{VERSION},"host":{_encode_json(host).decode()},"subsystem":"{subsystem}"'
         f',"timestamp":"{format_timestamp(timestamp)}","sequence":{sequence}'
         f',"session":"{format_timestamp(session)}","interval":{interval:.10g}'
     ).encode()
-    body = _encode_json(fields)
+    try:
+        body = _encode_json(fields)
+    except UnicodeEncodeError:
+        body = b"null"
+    if b"null" in body:  # what JSON has instead of NaN and infinity; our messages have none of it
+        fields = _cleaned(fields)
+        body = _encode_json(fields)
     message = _join(head, body)
     if len(message) > MAXIMUM_MESSAGE_BYTES:
         fields, omitted = _cut(fields, MAXIMUM_MESSAGE_BYTES - len(head) - 256)
         message = _join(head + b',"omitted":' + _encode_json(omitted), _encode_json(fields))
     return message
+
+
+def _check_host(host: str) -> None:
+    try:
+        host.encode()
+    except UnicodeEncodeError:
+        raise UsageError(f"host {host!r} is not UTF-8; set host to another name") from None
+
+
+def _cleaned(fields: Fields) -> Fields:
+    """Return the fields without what JSON cannot say."""
+    changes: dict[str, object] = {}
+    for name in fields.__struct_fields__:
+        value = getattr(fields, name)
+        if isinstance(value, float) and not isfinite(value):
+            changes[name] = UNSET
+        elif isinstance(value, str):
+            changes[name] = _cleaned_text(value)
+        elif isinstance(value, dict):
+            changes[name] = {_cleaned_text(key): _cleaned(entry) for key, entry in value.items()}
+    return msgspec.structs.replace(fields, **changes)
+
+
+def _cleaned_text(text: str) -> str:
+    """Return the text with each byte that is not UTF-8 in hexadecimal, so that names which differ still do."""
+    try:
+        raw = text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:  # a surrogate that stands for no byte
+        raw = text.encode("utf-8", "surrogatepass")
+    return raw.decode("utf-8", "backslashreplace")
 
 
 def _join(head: bytes, body: bytes) -> bytes:
@@ -101,7 +150,7 @@ def _cut(fields: Fields, room: int) -> tuple[Fields, dict[str, int]]:
     """Halve the largest map until the rest fits; also return how many entries each map lost."""
     maps = {name: value for name in fields.__struct_fields__ if isinstance(value := getattr(fields, name), dict)}
     before = {name: len(entries) for name, entries in maps.items()}
-    while len(_encode_json(fields)) > room:
+    while len(_encode_json(fields)) > room and any(maps.values()):
         name = max(maps, key=lambda name: len(_encode_json(maps[name])))
         maps[name] = dict(list(maps[name].items())[: len(maps[name]) // 2])
         fields = msgspec.structs.replace(fields, **{name: maps[name]})
@@ -132,10 +181,10 @@ def decode(topic: HostTopic, payload: bytes, *, now: datetime) -> Sample:
         raise UnknownSubsystemError(f"there is no subsystem {topic.leaf[:64]!r}")
     try:
         envelope = _ENVELOPE.decode(payload)
-        if envelope.v != VERSION:
-            raise WrongVersionError(f"version {envelope.v}, this is version {VERSION}")
+        _refuse_version(envelope.v)
         fields = decoder.decode(payload)
     except msgspec.ValidationError as error:
+        _check_version(payload)  # another version may have another envelope
         raise WrongTypeError(str(error)) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise MalformedError(str(error)) from None
@@ -148,3 +197,13 @@ def decode(topic: HostTopic, payload: bytes, *, now: datetime) -> Sample:
     if not _OLDEST <= envelope.timestamp <= min(now + _FUTURE, _LATEST) or not _OLDEST <= envelope.session <= _LATEST:
         raise TimestampError(f"sampled at {envelope.timestamp.isoformat()}, it is {now.isoformat(timespec='seconds')}")
     return Sample(envelope, fields)
+
+
+def _refuse_version(version: int) -> None:
+    if version != VERSION:
+        raise WrongVersionError(f"version {version}, this is version {VERSION}")
+
+
+def _check_version(payload: bytes) -> None:
+    with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        _refuse_version(_VERSIONED.decode(payload).v)

@@ -10,6 +10,7 @@ __all__ = ["format_duration", "format_timestamp", "parse_duration", "parse_momen
 _SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800, "y": 31_536_000}
 _DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|[smhdwy]))+", re.ASCII)
 _PART = re.compile(r"(\d+(?:\.\d+)?)(ms|[smhdwy])", re.ASCII)
+_LONGEST = 1000 * _SECONDS["y"]
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
 
@@ -28,17 +29,20 @@ def parse_duration(text: str) -> float:
     """Return the seconds of `90s`, `15m`, `2h`, `1h30m`, `7d`, `2w`, `1y`.
 
     Raises:
-        UsageError: the text is none of these.
+        UsageError: the text is none of these, or more than a thousand years.
     """
     if not _DURATION.fullmatch(text):
-        raise UsageError(f"{text!r} is not a duration; write for example 90s, 15m, 2h, 7d")
-    return sum(float(number) * _SECONDS[unit] for number, unit in _PART.findall(text))
+        raise UsageError(f"{text[:40]!r} is not a duration; write for example 90s, 15m, 2h, 7d")
+    seconds = sum(float(number) * _SECONDS[unit] for number, unit in _PART.findall(text))
+    if seconds > _LONGEST:  # infinity is, too
+        raise UsageError(f"{text[:40]!r} is longer than a thousand years; write for example 90s, 15m, 2h, 7d")
+    return seconds
 
 
 def format_duration(seconds: float) -> str:
     """Return seconds in the largest two units that fit: `1d 2h`, `15m`, `2s`."""
-    if seconds < 1:
-        return f"{seconds * 1000:.0f}ms"
+    if (milliseconds := round(seconds * 1000)) < 1000:  # noqa: PLR2004  a second
+        return f"{milliseconds}ms"
     parts: list[str] = []
     rest = round(seconds)
     for unit in ("d", "h", "m", "s"):
@@ -64,5 +68,5 @@ def parse_moment(text: str, *, now: float) -> float:
         return datetime.fromisoformat(text).timestamp()
     except (ValueError, OverflowError):
         raise UsageError(
-            f"{text!r} is not a time; write an age (15m, 2h, 7d), a date or RFC 3339 (2026-03-14T09:26:53Z)"
+            f"{text[:40]!r} is not a time; write an age (15m, 2h, 7d), a date or RFC 3339 (2026-03-14T09:26:53Z)"
         ) from None

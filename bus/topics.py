@@ -27,14 +27,17 @@ _PREFIX = re.compile(r"[^+#/\x00-\x1f\x7f]+(?:/[^+#/\x00-\x1f\x7f]+)*")
 @lru_cache(maxsize=4096)
 def escape(text: str) -> str:
     """Return the text in `[A-Za-z0-9_.-]`: any other byte of its UTF-8 becomes `_xHH`. `unescape` undoes it."""
-    raw = text.encode("utf-8", "surrogateescape")
+    raw = text.encode("utf-8", "surrogatepass")  # surrogateescape would make one of "\udcc3\udca9" and "é"
     return _UNSAFE.sub(lambda found: b"_x%02X" % found[0][0], raw).decode("ascii")
 
 
 def unescape(part: str) -> str:
     """Return what `escape` made the part from."""
-    raw = _ESCAPE.sub(lambda found: bytes((int(found[1], 16),)), part.encode("utf-8", "surrogateescape"))
-    return raw.decode("utf-8", "surrogateescape")
+    raw = _ESCAPE.sub(lambda found: bytes((int(found[1], 16),)), part.encode("utf-8", "surrogatepass"))
+    try:
+        return raw.decode("utf-8", "surrogatepass")
+    except UnicodeDecodeError:  # no work of ours
+        return raw.decode("utf-8", "surrogateescape")
 
 
 class HostTopic(NamedTuple):

@@ -209,6 +209,7 @@ class Broker:
         """Stop it from running; its connections stay, and the system still accepts new ones for it."""
         assert self._process is not None
         self._process.send_signal(signal.SIGSTOP)
+        os.waitpid(self._process.pid, os.WUNTRACED)  # until all of its threads have stopped
 
     def thaw(self) -> None:
         """Undo `freeze`."""

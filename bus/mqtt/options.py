@@ -1,7 +1,7 @@
 """Where the broker is and how to log in."""
 
 import ssl
-from typing import Literal
+from typing import Any, Literal, cast
 
 from msgspec import Struct
 from paho.mqtt.client import Client, MQTTv5, MQTTv311
@@ -11,9 +11,10 @@ from paho.mqtt.properties import Properties
 
 from ..errors import UsageError
 
-__all__ = ["MqttOptions", "configure", "connect_arguments", "tls_context"]
+__all__ = ["MqttOptions", "make_client", "tls_context"]
 
-SESSION_EXPIRY_SECONDS = 7 * 86400  # MQTT 5 only; 3.1.1 leaves it to the broker
+_SESSION_EXPIRY_SECONDS = 7 * 86400  # MQTT 5 only; 3.1.1 leaves it to the broker
+_CONNECT_TIMEOUT_SECONDS = 5.0
 
 
 class MqttOptions(Struct, frozen=True, kw_only=True):
@@ -30,7 +31,7 @@ class MqttOptions(Struct, frozen=True, kw_only=True):
         cert_file: the client's own certificate.
         key_file: its key.
         protocol: 3.1.1 costs paho half of what 5 does.
-        keepalive_seconds: a dead connection is noticed within two of these.
+        keepalive_seconds: a connection that has gone silent is noticed within two and a half of these.
     """
 
     host: str
@@ -54,6 +55,11 @@ class MqttOptions(Struct, frozen=True, kw_only=True):
         return f"MqttOptions({self.client_id!r} at {self.address})"  # never the password
 
 
+def _no_password() -> str:
+    """Refuse an encrypted key; OpenSSL would ask the terminal, and a service would wait there for ever."""
+    raise UsageError("mqtt.key_file is encrypted; store it without a password: openssl pkey -in FILE -out NEW_FILE")
+
+
 def tls_context(options: MqttOptions) -> ssl.SSLContext | None:
     """Return the TLS context that the options ask for; None without TLS.
 
@@ -68,34 +74,58 @@ def tls_context(options: MqttOptions) -> ssl.SSLContext | None:
         raise UsageError(f"mqtt.ca_file {options.ca_file}: {error.strerror or error}") from None
     if options.cert_file:
         try:
-            context.load_cert_chain(options.cert_file, options.key_file)
+            context.load_cert_chain(options.cert_file, options.key_file, _no_password)
         except OSError as error:
             files = f"mqtt.cert_file {options.cert_file} and mqtt.key_file {options.key_file}"
             raise UsageError(f"{files}: {error.strerror or error}") from None
     return context
 
 
-def configure(client: Client, options: MqttOptions, *, clean: bool) -> None:
-    """Give a paho client its login and its broker; nothing is sent yet."""
+def make_client(
+    options: MqttOptions,
+    wrapper: object,
+    *,
+    clean: bool,
+    in_flight: int | None = None,
+    keepalive_seconds: int | None = None,
+    receive_maximum: int | None = None,
+    maximum_packet_bytes: int | None = None,
+) -> Client:
+    """Return a paho client that knows its broker and its login; nothing is sent yet.
+
+    Args:
+        options: the broker and the login.
+        wrapper: makes paho's streams, see `transport`.
+        clean: whether the broker forgets us when the connection ends.
+        in_flight: how many of our messages may be out without an acknowledgement.
+        keepalive_seconds: another than that of the options.
+        receive_maximum: how many messages may come without an acknowledgement; MQTT 5 only.
+        maximum_packet_bytes: what is larger shall not come at all; MQTT 5 only.
+    """
+    arguments: dict[str, Any] = {} if options.protocol == "5" else {"clean_session": clean}
+    client = Client(
+        callback_api_version=CallbackAPIVersion.VERSION2,
+        client_id=options.client_id,
+        protocol=MQTTv5 if options.protocol == "5" else MQTTv311,
+        manual_ack=not clean,
+        reconnect_on_failure=False,  # paho would connect again inside a callback, with an older protocol
+        **arguments,
+    )
+    client.tls_set_context(cast("ssl.SSLContext", wrapper))  # the public way to give paho its socket
+    client.connect_timeout = _CONNECT_TIMEOUT_SECONDS
+    if in_flight is not None:
+        client.max_inflight_messages = in_flight
     if options.username is not None:
         client.username_pw_set(options.username, options.password)
-    arguments: dict[str, object] = {}
+    arguments = {}
     if options.protocol == "5":
         properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
         if not clean:
-            properties.SessionExpiryInterval = SESSION_EXPIRY_SECONDS
+            properties.SessionExpiryInterval = _SESSION_EXPIRY_SECONDS
+        if receive_maximum is not None:
+            properties.ReceiveMaximum = receive_maximum
+        if maximum_packet_bytes is not None:
+            properties.MaximumPacketSize = maximum_packet_bytes
         arguments = {"clean_start": clean, "properties": properties}
-    client.connect_async(options.host, options.port, options.keepalive_seconds, **arguments)  # type: ignore[arg-type]
-
-
-def connect_arguments(options: MqttOptions, *, clean: bool) -> dict[str, object]:
-    """Return the arguments of paho's `Client` that both kinds of connection share."""
-    version = MQTTv5 if options.protocol == "5" else MQTTv311
-    arguments: dict[str, object] = {
-        "callback_api_version": CallbackAPIVersion.VERSION2,
-        "client_id": options.client_id,
-        "protocol": version,
-    }
-    if version != MQTTv5:
-        arguments["clean_session"] = clean
-    return arguments
+    client.connect_async(options.host, options.port, keepalive_seconds or options.keepalive_seconds, **arguments)
+    return client

@@ -6,13 +6,36 @@ of PUBLISH packets in one read; cutting them out here costs a twentieth of paho'
 
 from typing import NamedTuple
 
-__all__ = ["PUBACK_HEADER", "Cut", "cut"]
+__all__ = ["MAXIMUM_PACKET_BYTES", "PINGREQ", "PUBACK_HEADER", "Batch", "Cut", "cut", "shorten"]
+
+MAXIMUM_PACKET_BYTES = 1 << 20
+"""What is kept of one packet; a message is at most 128 KiB, and what is larger than this is not buffered."""
 
 PUBACK_HEADER = b"\x40\x02"
+PINGREQ = b"\xc0\x00"
 
+_PUBLISH = 0b0011_0000
+_TYPE = 0b1111_0000
+_QOS = 0b0000_0110
+_QOS_1 = 0b0000_0010
+_RETAIN = 0b0000_0001
 _FLAGS_BUT_DUP = 0b1111_0111
-_PUBLISH_QOS_1 = 0b0011_0010  # not retained: what the broker had stored goes through paho, which tells us so
-_PACKET_IDENTIFIER_BYTES = 2
+_CONTINUES = 0x80
+_LAST_SHIFT = 21  # the length has four bytes at most
+
+
+class Batch(NamedTuple):
+    """Messages in the order of their arrival, as two lists of equal length.
+
+    Attributes:
+        topics: UTF-8, unless somebody sent something else.
+        payloads: as they came; one larger than `MAXIMUM_PACKET_BYTES` is cut to about that.
+        retained: indexes of those that the broker had kept from before we subscribed.
+    """
+
+    topics: list[bytes]
+    payloads: list[bytes]
+    retained: set[int]
 
 
 class Cut(NamedTuple):
@@ -21,20 +44,20 @@ class Cut(NamedTuple):
     Attributes:
         consumed: bytes that were cut into whole packets.
         needed: length of the packet that follows, as far as its header tells; more bytes than are there.
-        control: the packets that are not plain QoS 1 PUBLISH, in order.
+        control: the packets that are not PUBLISH, in order.
+        fault: what is wrong with the packet that follows; nothing after it can be understood.
     """
 
     consumed: int
     needed: int
     control: list[bytes]
+    fault: str = ""
 
 
-def cut(data: bytes, topics: list[bytes], payloads: list[bytes], identifiers: list[bytes]) -> Cut:
-    """Append topic, payload and packet identifier of each whole QoS 1 PUBLISH in the data to the three lists.
-
-    A PUBLISH whose topic does not fit into it is left to paho, which knows how to refuse it.
-    """
+def cut(data: bytes, batch: Batch, identifiers: list[bytes]) -> Cut:  # noqa: C901, PLR0912  calls would cost double
+    """Append each whole PUBLISH in the data to the batch, and the packet identifier of one with QoS 1 to the list."""
     start, end = 0, len(data)
+    topics, payloads = batch.topics, batch.payloads
     control: list[bytes] = []
     add_topic, add_payload, add_identifier = topics.append, payloads.append, identifiers.append
     while start < end:
@@ -44,20 +67,49 @@ def cut(data: bytes, topics: list[bytes], payloads: list[bytes], identifiers: li
             byte = data[position]
             position += 1
             length |= (byte & 0x7F) << shift
-            shift += 7
-            if byte < 0x80 or shift > 21:  # noqa: PLR2004  the continuation bit; four bytes are the most
+            if byte < _CONTINUES:
                 break
+            if shift == _LAST_SHIFT:
+                return Cut(start, 0, control, "a packet whose length has more than four bytes")
+            shift += 7
         else:
             return Cut(start, end - start + 1, control)
         stop = position + length
         if stop > end:
             return Cut(start, stop - start, control)
-        body = position + 2 + (data[position] << 8) + data[position + 1] if length >= 2 else stop  # noqa: PLR2004
-        if data[start] & _FLAGS_BUT_DUP == _PUBLISH_QOS_1 and body + _PACKET_IDENTIFIER_BYTES <= stop:
+        first = data[start]
+        if first & _FLAGS_BUT_DUP == _PUBLISH | _QOS_1 and length > 3:  # noqa: PLR2004  the common case, without detours
+            body = position + 2 + (data[position] << 8) + data[position + 1]
+            payload = body + 2
+            if payload > stop:
+                return Cut(start, 0, control, "a PUBLISH that is shorter than its topic")
             add_topic(data[position + 2 : body])
-            add_identifier(data[body : body + 2])
-            add_payload(data[body + 2 : stop])
+            add_identifier(data[body:payload])
+            add_payload(data[payload:stop])
+        elif first & _TYPE == _PUBLISH:
+            body = position + 2 + int.from_bytes(data[position : position + 2], "big")
+            payload = body + 2 if first & _QOS else body
+            if first & _QOS > _QOS_1 or length < 2 or payload > stop:  # noqa: PLR2004  bytes of the topic's length
+                return Cut(start, 0, control, "a PUBLISH that is shorter than its topic, or of a QoS not asked for")
+            if first & _RETAIN:
+                batch.retained.add(len(topics))
+            add_topic(data[position + 2 : body])
+            add_payload(data[payload:stop])
+            if payload > body:
+                add_identifier(data[body:payload])
         else:
             control.append(data[start:stop])
         start = stop
     return Cut(start, 0, control)
+
+
+def shorten(begin: bytes | bytearray) -> bytes | None:
+    """Return the begin of a large PUBLISH packet as a whole packet with less payload; None if it is no PUBLISH."""
+    if begin[0] & _TYPE != _PUBLISH:
+        return None
+    position = 1
+    while begin[position] >= _CONTINUES:
+        position += 1
+    body = bytes(begin[position + 1 :])
+    length = len(body)
+    return bytes((begin[0], length & 0x7F | 0x80, length >> 7 & 0x7F | 0x80, length >> 14 & 0x7F)) + body

@@ -1,54 +1,41 @@
 """The connection that receives: QoS 1 in batches, acknowledged only when the batch is safe.
 
-paho connects, subscribes, keeps the connection alive and disconnects. With MQTT 3.1.1 the PUBLISH packets are cut
-out of large reads before paho sees them and a batch is acknowledged by one send; with MQTT 5 paho parses each message
-and the rest is the same, at some twenty times the cost.
+paho connects, subscribes and disconnects. With MQTT 3.1.1 the PUBLISH packets are cut out of large reads before paho
+sees them and a batch is acknowledged by one send; with MQTT 5 paho parses each message and the rest is the same, at
+some twenty times the cost.
 """
 
 import contextlib
 import logging
-import select
-import socket
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage
 from paho.mqtt.enums import MQTTErrorCode
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-from .backoff import Backoff
-from .options import MqttOptions, configure, connect_arguments, tls_context
-from .packets import PUBACK_HEADER, cut
-from .reasons import explain_error, explain_refusal
-from .transport import Connection, Wrapper
+from ..backoff import Backoff
+from .link import Link
+from .options import MqttOptions, make_client, tls_context
+from .pace import Pace
+from .packets import MAXIMUM_PACKET_BYTES, PINGREQ, PUBACK_HEADER, Batch, cut, shorten
+from .reasons import explain_loss, explain_refusal
+from .transport import CutStream, Stream, Wrapper, stream_of
+from .waker import Waker
 
 __all__ = ["Batch", "Receiver"]
 
 _log = logging.getLogger(__name__)
 
-_PACKET_IDENTIFIER_BYTES = 2
-_OVERFULL = 10
-_SMALL_WINDOW = 10  # half of what mosquitto sends by default
-_SHORT_LINGER_SECONDS = 0.02
+_BATCH_BYTES = 8 << 20
+_OVERFULL = 8  # this many batches in hand while take() fails are enough
+_KEEPALIVE_SECONDS = 60  # as the broker is told: a take() longer than this costs the connection; we ask more often
+_LINGER_SECONDS = 1.0
 
 
-class Batch(NamedTuple):
-    """Messages in the order of their arrival, as two lists of equal length.
-
-    Attributes:
-        topics: UTF-8.
-        payloads: as they came.
-        retained: indexes of those that the broker had kept from before we subscribed.
-    """
-
-    topics: list[bytes]
-    payloads: list[bytes]
-    retained: set[int]
-
-
-class Receiver(Client):
+class Receiver:
     """Receives the messages of some filters in batches, with a session that the broker keeps.
 
     Args:
@@ -56,11 +43,10 @@ class Receiver(Client):
             comes for it.
         filters: what to subscribe to, QoS 1.
         take: is given each batch. When it returns, the batch is acknowledged. If it raises, nothing is, and the same
-            messages come again, with what has come since.
+            messages come again, with what has come since. What was unacknowledged when a connection broke comes twice.
         batch_messages: how many make a batch; at most half of what the broker sends without an acknowledgement.
-        linger_seconds: how long a batch may wait to grow. From a few messages on it waits shorter: a broker that
-            sends only twenty without an acknowledgement would otherwise send twenty in each of these.
-        idle: called between batches, at least every `idle_seconds`.
+        linger_seconds: how long a batch may wait to grow.
+        idle: called between batches, at least every `idle_seconds`. An exception in it is logged and goes no further.
         idle_seconds: see `idle`.
         clock: monotonic seconds.
     """
@@ -77,36 +63,43 @@ class Receiver(Client):
         idle_seconds: float = 5.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        super().__init__(**connect_arguments(options, clean=False), manual_ack=True)  # type: ignore[arg-type]
         self._options = options
         self._filters = filters
         self._take = take
         self._batch_messages = batch_messages
-        self._linger_seconds = linger_seconds
         self._idle = idle
         self._idle_seconds = idle_seconds
         self._clock = clock
         self._cuts = options.protocol == "3.1.1"
         self._stopping = False
         self._batch = Batch([], [], set())
-        self._identifiers: list[bytes] = []
-        self._due: float | None = None  # when the batch must be taken, if there is one
+        self._bytes = 0  # about the size of the batch
+        self._identifiers: list[bytes] = []  # of the messages in it that this connection can acknowledge
+        self._pace = Pace(linger_seconds, clock)
         self._not_before = 0.0  # after a failure of take()
         self._next_idle = 0.0
         self._retry = Backoff(first=0.5, most=30)
-        self._reconnect = Backoff(first=0.25, most=2)
-        self._refusals = Backoff(first=2, most=30)
-        self._refused = False
-        self._reported = ""
-        self._wake_receiver, self._wake_sender = socket.socketpair()
-        self._wake_receiver.setblocking(False)
-        self._wake_sender.setblocking(False)
-        self.connections = 0
-        self.trouble: str | None = None
+        self._take_failure = ""
+        self._idle_failure = ""
+        self._stream: Stream | None = None  # the last one, also after paho has dropped it
+        self._asked: float | None = None  # when we asked the broker whether it is there
+        self._waker = Waker()
+        self._link = Link(options, clock=clock, wake=self._waker.wake)
+
+    @property
+    def connected(self) -> bool:
+        """Whether the broker has accepted us and the connection is not known to be lost."""
+        return self._link.up
+
+    @property
+    def connections(self) -> int:
+        """How many connections there were."""
+        return self._link.connections
+
+    @property
+    def trouble(self) -> str | None:
         """Why there is no connection, in one line; None while there is one."""
-        self.on_connect = self._connected
-        self.on_disconnect = self._disconnected
-        self.on_message = self._received
+        return self._link.trouble
 
     def run(self) -> None:
         """Connect, receive and come back after every loss, until `stop`; then take what is there and disconnect.
@@ -114,197 +107,278 @@ class Receiver(Client):
         Raises:
             UsageError: a certificate file cannot be used.
         """
-        context = tls_context(self._options)
-        if self._cuts:
-            self.tls_set_context(Wrapper(context))  # type: ignore[arg-type]
-        elif context is not None:
-            self.tls_set_context(context)
-        configure(self, self._options, clean=False)
+        wrapper = Wrapper(tls_context(self._options), CutStream if self._cuts else Stream, self._clock)
+        client = make_client(
+            self._options,
+            wrapper,
+            clean=False,
+            keepalive_seconds=max(_KEEPALIVE_SECONDS, self._options.keepalive_seconds),
+            receive_maximum=min(2 * self._batch_messages, 0xFFFF),
+            maximum_packet_bytes=MAXIMUM_PACKET_BYTES,
+        )
+        client.on_connect = self._connected
+        client.on_disconnect = self._disconnected
+        client.on_subscribe = self._subscribed
+        client.on_message = self._received
+        self._waker.open()
         try:
             while not self._stopping:
-                self._refused = False
-                try:
-                    self.reconnect()
-                except (OSError, ValueError) as error:
-                    self._report(explain_error(error, self._options))
-                while self.socket() is not None and not self._stopping:
-                    self._turn()
-                if not self._stopping:
-                    self._pause((self._refusals if self._refused else self._reconnect).delay())
-            self._finish()
+                self._turn(client)
+            self._finish(client)
         finally:
-            self._wake_receiver.close()
-            self._wake_sender.close()
+            if self._stream is not None:
+                self._stream.close()
+            self._waker.close()
 
     def stop(self) -> None:
         """End `run` soon; may be called from any thread and from a signal handler."""
         self._stopping = True
-        with contextlib.suppress(OSError):  # run() has ended, or has bytes enough to wake up from
-            self._wake_sender.send(b"\0")
+        self._waker.wake()
 
     # One turn of the loop
 
-    def _turn(self) -> None:
-        connection: Any = self.socket()
-        ready = self._cuts and connection.readable_without_select()
+    def _turn(self, client: Client) -> None:
+        stream = None if self._link.attempting() else stream_of(client)
+        if stream is None:
+            self._waker.wait(None, self._pause(client))
+        else:
+            self._stream = stream
+            self._waker.wait(stream, self._pause(client), writing=self._writing(client, stream))
+            # Read before anything is judged: take() may have been long, and the broker's answer lies there.
+            self._read(client, stream)
+            self._write(client, stream)
+            client.loop_misc()
+            self._watch(client, stream)
+        self._take_if_due(client)
+
+    def _pause(self, client: Client) -> float:
+        """Return how long there is nothing to do unless something comes; begin an attempt to connect if it is time."""
         limit = min(self._options.keepalive_seconds / 4, self._idle_seconds)
-        if self._due is not None:
-            limit = min(limit, max(self._due, self._not_before) - self._clock())
-        writers = [connection] if self.want_write() else []
-        readable, writable, _ = select.select(
-            [connection, self._wake_receiver], writers, [], 0 if ready else max(0.0, limit)
-        )
-        if writable:
-            self.loop_write()
-        if ready or connection in readable:
-            self.loop_read()
-        self._take_if_due()
-        self.loop_misc()
+        if (due := self._due()) is not None:
+            limit = min(limit, due - self._clock())
+        if not self._link.attempting() and client.socket() is None and not self._overfull():
+            wait = self._link.seconds_until_attempt()
+            if not wait:
+                self._begin_attempt(client)
+            limit = min(limit, wait or limit)
+        return limit
 
-    def _pause(self, seconds: float) -> None:
-        """Wait for the next attempt to connect; what has come is still taken, without an acknowledgement."""
-        end = self._clock() + seconds
-        while not self._stopping and (left := end - self._clock()) > 0:
-            select.select([self._wake_receiver], [], [], min(left, self._idle_seconds))
-            self._take_if_due()
+    def _begin_attempt(self, client: Client) -> None:
+        self._identifiers = []  # they mean nothing in the next connection
+        self._pace.restart()
+        self._asked = None
+        self._link.attempt(client)
 
-    def _take_if_due(self) -> None:
-        now = self._clock()
-        waiting = len(self._batch.topics)
-        if waiting and self._due is None:
-            self._due = now + self._linger_seconds
-        if self._due is not None and waiting >= _SMALL_WINDOW:
-            self._due = min(self._due, now + _SHORT_LINGER_SECONDS)
-        full = waiting >= self._batch_messages
-        if self._due is not None and now >= self._not_before and (full or now >= self._due):
-            self._take_batch()
-        if now >= self._next_idle:
-            self._next_idle = now + self._idle_seconds
-            self._idle()
+    def _watch(self, client: Client, stream: Stream) -> None:
+        """Ask a broker that is silent whether it is there, and leave one that does not answer."""
+        now, patience = self._clock(), self._options.keepalive_seconds
+        if self._overfull():
+            stream.abort("what has come cannot be stored")  # the broker keeps the rest until it can
+        elif now - stream.heard < patience:
+            self._asked = None
+            return
+        elif self._asked is None and self.connected:
+            if not client.want_write():  # not into the middle of a packet
+                self._asked = now
+                self._send(stream, PINGREQ)
+            return
+        elif self._asked is None or now - self._asked >= patience:
+            stream.abort("it does not answer")
+        else:
+            return
+        client.loop_read()
 
-    def _take_batch(self) -> None:
+    # Batches
+
+    def _full(self) -> bool:
+        return len(self._batch.topics) >= self._batch_messages or self._bytes >= _BATCH_BYTES
+
+    def _overfull(self) -> bool:
+        """Whether there is so much that take() has not accepted that no more may come."""
+        messages, size = _OVERFULL * self._batch_messages, _OVERFULL * _BATCH_BYTES
+        return bool(self._take_failure) and (len(self._batch.topics) >= messages or self._bytes >= size)
+
+    def _due(self) -> float | None:
+        """Return when take() is due, if there is something to take."""
+        if not self._batch.topics:
+            return None
+        return max(self._not_before, 0.0 if self._full() else self._pace.due() or 0.0)
+
+    def _take_if_due(self, client: Client) -> None:
+        due = self._due()
+        if due is not None and self._clock() >= due:
+            self._take_batch(client)
+        if self._clock() >= self._next_idle:
+            try:
+                self._idle()
+            except Exception as error:  # noqa: BLE001  see the class
+                if (text := str(error)) != self._idle_failure:  # said once, not at each call
+                    self._idle_failure = text
+                    _log.exception("upkeep failed")
+            else:
+                self._idle_failure = ""
+            self._next_idle = self._clock() + self._idle_seconds
+
+    def _take_batch(self, client: Client) -> None:
         try:
             self._take(self._batch)
         except Exception as error:  # noqa: BLE001  whatever it was, nothing is acknowledged and all of it comes again
-            self._due = self._not_before = self._clock() + self._retry.delay()
-            self._report_failure(error)
+            self._not_before = self._clock() + self._retry.delay()
+            if (text := repr(error)) != self._take_failure:
+                self._take_failure = text
+                _log.error("what has come cannot be stored: %s (nothing is acknowledged; trying again)", error)
             return
+        if self._take_failure:
+            _log.info("what has come is stored again")
+        self._take_failure = ""
         self._retry.reset()
-        self._reported = "" if self._reported.startswith("store") else self._reported
+        self._not_before = 0.0
         identifiers, self._identifiers = self._identifiers, []
-        self._batch, self._due = Batch([], [], set()), None
-        self._acknowledge(identifiers)
+        self._batch, self._bytes = Batch([], [], set()), 0
+        self._acknowledge(client, identifiers)
+        self._pace.taken()
 
-    def _acknowledge(self, identifiers: list[bytes]) -> None:
-        connection: Any = self.socket()
-        if connection is None or not identifiers:
+    def _acknowledge(self, client: Client, identifiers: list[bytes]) -> None:
+        stream = self._stream
+        if not identifiers or stream is None or stream_of(client) is not stream:
             return
         if self._cuts:
-            connection.send(PUBACK_HEADER + PUBACK_HEADER.join(identifiers))
+            stream.send(PUBACK_HEADER + PUBACK_HEADER.join(identifiers))
             return
         for identifier in identifiers:
-            self.ack(int.from_bytes(identifier, "big"), 1)
+            client.ack(int.from_bytes(identifier, "big"), 1)
 
-    def _finish(self) -> None:
-        if self._batch.topics:
-            self._take_batch()
-        self.disconnect()
-        if self.socket() is not None:
-            self.loop_write()
-            self.loop_read()
+    # Reading and writing
 
-    # paho's side
+    def _read(self, client: Client, stream: Stream) -> None:
+        """Read what has come, up to about a batch."""
+        before = len(self._batch.topics)
+        if isinstance(stream, CutStream):
+            self._read_cutting(client, stream)
+        else:
+            while stream_of(client) is stream and not self._full():
+                client.loop_read()
+                if stream.drained:
+                    break
+        if len(self._batch.topics) > before:
+            self._pace.arrived(len(self._identifiers))
 
-    def reconnect(self) -> MQTTErrorCode:
-        """Connect again. Identifiers of the old connection mean nothing in the new one."""
-        self._identifiers = []
-        return super().reconnect()
-
-    def want_write(self) -> bool:
-        """Whether something waits to be sent."""
-        connection: Any = self.socket()
-        return (isinstance(connection, Connection) and connection.writing) or super().want_write()
-
-    def loop_write(self) -> MQTTErrorCode:
-        """Send what waits."""
-        connection = self.socket()
-        if isinstance(connection, Connection):
-            connection.flush()
-        return super().loop_write()
-
-    def loop_read(self, max_packets: int = 1) -> MQTTErrorCode:
-        """Read what has come, up to about a batch; paho gets its control packets one by one."""
-        connection: Any = self.socket()
-        if not self._cuts or connection is None:
-            return super().loop_read(max_packets)
-        while not connection.ended:
-            data = connection.read()
+    def _read_cutting(self, client: Client, stream: CutStream) -> None:
+        while not stream.ended:
+            data = stream.read()
             if data is None:
-                return MQTTErrorCode.MQTT_ERR_SUCCESS
-            if connection.rest:
-                connection.rest += data
-                if len(connection.rest) < connection.needed:
+                return
+            if stream.skip:
+                skipped = min(stream.skip, len(data))
+                stream.skip -= skipped
+                data = data[skipped:]
+            if stream.rest:
+                stream.rest += data
+                if len(stream.rest) < min(stream.needed, MAXIMUM_PACKET_BYTES):
                     continue
-                data = bytes(connection.rest)
-            consumed, connection.needed, control = cut(
-                data, self._batch.topics, self._batch.payloads, self._identifiers
-            )
-            connection.rest = bytearray(data[consumed:])
+                data = bytes(stream.rest)
+            control = self._cut(stream, data)
             for packet in control:
-                connection.lay(packet)
-                code = super().loop_read()
-                if code != MQTTErrorCode.MQTT_ERR_SUCCESS or self.socket() is not connection:
-                    return code
-            if len(self._batch.topics) >= self._batch_messages:
-                return MQTTErrorCode.MQTT_ERR_SUCCESS
-        return super().loop_read()  # paho sees the end, closes and calls on_disconnect
+                stream.lay(packet)
+                if client.loop_read() != MQTTErrorCode.MQTT_ERR_SUCCESS or stream_of(client) is not stream:
+                    return
+            if self._full():
+                return
+        client.loop_read()  # paho sees the end, closes and calls on_disconnect
+
+    def _cut(self, stream: CutStream, data: bytes) -> list[bytes]:
+        """Take the messages out of the data and keep the rest; return the packets that are for paho."""
+        consumed, stream.needed, control, fault = cut(data, self._batch, self._identifiers)
+        self._bytes += consumed
+        stream.rest = bytearray(data[consumed:])
+        if stream.needed > MAXIMUM_PACKET_BYTES and len(stream.rest) >= MAXIMUM_PACKET_BYTES:
+            # One message that is too large must not stop all others, which it would do if we ended the connection:
+            # it would come again. So its begin is taken like any other message, and what follows is not kept.
+            begin, stream.rest, stream.skip = stream.rest, bytearray(), stream.needed - len(stream.rest)
+            short = shorten(begin)
+            if short is None:
+                fault = f"a packet of {stream.needed} bytes"
+            else:
+                size = stream.needed
+                control += self._cut(stream, short)
+                _log.error(
+                    "a message of %d bytes came on %r: only its begin is kept", size, self._batch.topics[-1][:200]
+                )
+        if fault:
+            stream.abort(f"it sent {fault}; is it an MQTT broker?")
+        return control
+
+    def _writing(self, client: Client, stream: Stream) -> bool:
+        return client.want_write() or (isinstance(stream, CutStream) and stream.writing)
+
+    def _write(self, client: Client, stream: Stream) -> None:
+        if isinstance(stream, CutStream):
+            stream.flush()
+        if client.want_write():
+            client.loop_write()
+
+    @staticmethod
+    def _send(stream: Stream, packet: bytes) -> None:
+        with contextlib.suppress(OSError):  # the next read finds the end, if it is that
+            stream.send(packet)
+
+    def _finish(self, client: Client) -> None:
+        """Take what is there, and leave so that the broker reads our last acknowledgements."""
+        end = self._clock() + _LINGER_SECONDS
+        attempting = self._link.attempting()
+        self._link.abandon(until=end)  # which also closes
+        if self._batch.topics:
+            self._take_batch(client)
+        stream = self._stream
+        if attempting or stream is None or stream_of(client) is not stream:
+            return
+        end = self._clock() + _LINGER_SECONDS
+        if self.connected:
+            stream.linger(until=end)
+        client.disconnect()
+        while client.socket() is not None and self._clock() < end:  # something waits to be sent before it
+            self._waker.wait(stream, min(0.1, end - self._clock()), writing=True)
+            client.loop_read()
+            client.loop_write()
+
+    # Callbacks of paho
 
     def _connected(
-        self, client: Client, _userdata: Any, flags: ConnectFlags, reason: ReasonCode, _properties: Properties | None
+        self, client: Client, _userdata: Any, _flags: ConnectFlags, reason: ReasonCode, _properties: Properties | None
     ) -> None:
         if reason.is_failure:
-            self._refused = True
-            self._report(explain_refusal(reason))
+            self._link.refused(explain_refusal(reason))
             return
-        self.trouble, self._reported = None, ""
-        self.connections += 1
-        self._reconnect.reset()
-        self._refusals.reset()
-        if flags.session_present and self._not_before > self._clock():
-            self._batch = Batch([], [], set())  # take() fails; without this each reconnection would double what we hold
-        _log.info("connected to broker %s", self._options.address)
+        self._link.accepted()
         client.subscribe([(one, 1) for one in self._filters])
+
+    def _subscribed(
+        self, _client: Client, _userdata: Any, _mid: int, reasons: list[ReasonCode], _properties: Properties | None
+    ) -> None:
+        self._link.subscribed(self._filters, reasons)
 
     def _disconnected(
         self,
         _client: Client,
         _userdata: Any,
-        _flags: DisconnectFlags,
+        flags: DisconnectFlags,
         reason: ReasonCode,
         _properties: Properties | None,
     ) -> None:
-        if not self._stopping and not self._refused:
-            self._report(f"connection lost ({explain_refusal(reason)})")
+        if not self._stopping:
+            self._link.lost(*explain_loss(self._stream, flags, reason))
 
     def _received(self, _client: Client, _userdata: Any, message: MQTTMessage) -> None:
-        """Take what was not cut: retained messages, QoS 0, and everything under MQTT 5."""
-        if not message.qos and len(self._batch.topics) >= _OVERFULL * self._batch_messages:
-            return  # the broker's window bounds QoS 1 while take() fails; nothing bounds QoS 0, and nothing is promised
+        """Take a message that paho has parsed: with MQTT 5 all of them."""
+        if message.qos:
+            self._identifiers.append(message.mid.to_bytes(2, "big"))
+        try:
+            topic = message.topic.encode()
+        except UnicodeDecodeError:
+            _log.error("a message came on a topic that is not UTF-8; it is dropped")
+            return
         if message.retain:
             self._batch.retained.add(len(self._batch.topics))
-        self._batch.topics.append(message.topic.encode())
+        self._batch.topics.append(topic)
         self._batch.payloads.append(bytes(message.payload))
-        if message.qos:
-            self._identifiers.append(message.mid.to_bytes(_PACKET_IDENTIFIER_BYTES, "big"))
-
-    def _report(self, reason: str) -> None:
-        self.trouble = f"broker {self._options.address}: {reason}"
-        if self.trouble != self._reported:  # said once, not at each attempt
-            self._reported = self.trouble
-            _log.warning("%s (trying again)", self.trouble)
-
-    def _report_failure(self, error: Exception) -> None:
-        text = f"store: {error}"
-        if text != self._reported:
-            self._reported = text
-            _log.error("%s (nothing is acknowledged; trying again)", text)
+        self._bytes += len(topic) + len(message.payload)
