@@ -84,7 +84,11 @@ def subscribe_and_leave(options: MqttOptions, filters: Iterable[str] = ("t/#",))
     subscribed = threading.Event()
     client = Client(CallbackAPIVersion.VERSION2, options.client_id, clean_session=False, protocol=MQTTv311)
     _log_in(client, options)
-    client.on_connect = lambda client, *_: client.subscribe([(one, 1) for one in filters])
+
+    def subscribe(client: Client, *_: Any) -> None:
+        client.subscribe([(one, 1) for one in filters])
+
+    client.on_connect = subscribe
     client.on_subscribe = lambda *_: subscribed.set()
     client.connect(options.host, options.port)
     client.loop_start()

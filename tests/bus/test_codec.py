@@ -1,6 +1,7 @@
 import json
 import math
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import msgspec
 import pytest
@@ -43,7 +44,8 @@ def structs(table):
             if other.subsystem == table.subsystem and other.map is not None
         }
         return st.fixed_dictionaries({}, optional={**_fields(table), **maps}).map(lambda values: own(**values))
-    information = next(field for field in msgspec.inspect.type_info(own).fields if field.name == table.map).type
+    described: Any = msgspec.inspect.type_info(own)
+    information: Any = next(field for field in described.fields if field.name == table.map).type
     while isinstance(information, msgspec.inspect.Metadata):
         information = information.type
     struct = information.value_type.cls
@@ -286,19 +288,24 @@ def test_a_moment_that_can_be(moment):
     decode(TOPIC, changed(timestamp=f'"{moment}"'), now=NOW)
 
 
+def understood(topic: HostTopic, payload: bytes) -> Any:
+    """Return the sample; its fields are those of whatever subsystem the test made it of."""
+    return decode(topic, payload, now=NOW)
+
+
 def test_maps_that_do_not_fit_are_cut_and_the_rest_is_counted():
     mounts = {f"/mnt/{number:04}": DiskMount(total_bytes=2**62, device="d" * 200) for number in range(1000)}
     devices = {f"sd{number}": DiskDevice(reads_per_second=1.5) for number in range(10)}
     fields = Disk(read_bytes_per_second=7, mount=mounts, device=devices)
     payload = message(fields, subsystem="disk")
     assert len(payload) <= MAXIMUM_MESSAGE_BYTES
-    envelope, decoded = decode(HostTopic("host", "disk"), payload, now=NOW)
+    envelope, decoded = understood(HostTopic("host", "disk"), payload)
     assert decoded.device == devices
     assert decoded.read_bytes_per_second == 7
     assert 0 < len(decoded.mount) < 1000
     assert list(decoded.mount) == list(mounts)[: len(decoded.mount)]
     assert envelope.omitted == {"mount": 1000 - len(decoded.mount)}
-    assert len(fields.mount) == 1000, "the sample itself was cut"
+    assert len(mounts) == 1000, "the sample itself was cut"
 
 
 @given(st.integers(0, 4096), st.integers(1, 512))
@@ -307,7 +314,7 @@ def test_no_message_is_too_large(count, width):
     cores = {str(number).ljust(width, "\0"): CpuCore(utilization_percent=1 / 3) for number in range(count)}
     payload = message(Cpu(core=cores))
     assert len(payload) <= MAXIMUM_MESSAGE_BYTES
-    envelope, decoded = decode(TOPIC, payload, now=NOW)
+    envelope, decoded = understood(TOPIC, payload)
     omitted = 0 if envelope.omitted is msgspec.UNSET else envelope.omitted["core"]
     assert len(decoded.core) + omitted == len(cores)
 
@@ -335,6 +342,6 @@ def test_a_host_name_that_is_not_utf_8(host):
 
 def test_names_of_any_bytes_stay_apart():
     fields = Disk(mount={name: DiskMount(device=name) for name in ("/a\udcff", "/a\udcfe", "/a", "/\ud800")})
-    _, decoded = decode(HostTopic("host", "disk"), message(fields, subsystem="disk"), now=NOW)
+    _, decoded = understood(HostTopic("host", "disk"), message(fields, subsystem="disk"))
     assert list(decoded.mount) == ["/a\\xff", "/a\\xfe", "/a", "/\\xed\\xa0\\x80"]
     assert decoded.mount["/a\\xff"].device == "/a\\xff"

@@ -76,7 +76,7 @@ def test_every_field_of_every_struct_is_in_a_table():
         tables = {table.map: table for table in tables_of(subsystem, struct)}
         own = {field.name for field in tables.pop(None).fields}
         assert own | set(tables) == set(struct.__struct_fields__)
-        assert struct.__doc__.endswith(".")
+        assert (struct.__doc__ or "").endswith(".")
 
 
 def test_a_table_of_its_own_name_does_not_stand_twice():

@@ -4,6 +4,7 @@ import os
 import signal
 import threading
 import time
+from typing import Any
 
 import pytest
 
@@ -108,7 +109,7 @@ def test_a_frozen_broker_holds_nobody_up_and_is_noticed(broker):
         seconds = owner.until(publish_and_look, step=0.5)  # half of the keepalive: as seldom as an owner may
         assert seconds < 2.5 + 1
         time.sleep(0.1)
-        owner.until(lambda: "does not answer" in owner.session.trouble)  # the next attempt finds it frozen, too
+        owner.until(lambda: "does not answer" in str(owner.session.trouble))  # the next attempt finds it frozen, too
         assert owner.longest_call < BRIEFLY
         broker.thaw()
         assert owner.until(lambda: owner.session.connected) < 2 + 1
@@ -217,7 +218,8 @@ def test_numbers_that_have_gone_round_are_not_used_twice(make_broker):
     with Owner(broker.options("publisher")) as owner:
         broker.freeze()
         [first] = owner.publish([b"first"])
-        owner.session._client._last_mid = 0x10000 + first - 2
+        client: Any = owner.session._client
+        client._last_mid = 0x10000 + first - 2
         second, third = owner.publish([b"second", b"third"])
         broker.thaw()
         owner.until(lambda: len(owner.acknowledged) >= 3)

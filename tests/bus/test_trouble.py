@@ -6,6 +6,7 @@ import subprocess
 import threading
 import time
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 
@@ -166,7 +167,8 @@ def test_what_is_not_mqtt_ends_the_connection(answer, reason):
         collector.start()
         eventually(lambda: collector.receiver.trouble)
         assert reason in collector.receiver.trouble
-        assert len(collector.receiver._stream.rest) <= 1_200_000
+        stream: Any = collector.receiver._stream
+        assert len(stream.rest) <= 1_200_000
         collector.stop()
     assert collector.payloads == []
 
@@ -227,7 +229,7 @@ def test_a_broker_that_freezes_in_the_tls_handshake_holds_nobody_up(make_broker,
     owner = Owner(broker.options("publisher"))
     owner.session.open()
     owner.until(lambda: owner.session.trouble, 12)
-    assert "does not answer" in owner.session.trouble
+    assert "does not answer" in str(owner.session.trouble)
     assert owner.longest_call < 0.5
     owner.session.close(seconds=0.2)
 
@@ -253,7 +255,7 @@ def test_an_encrypted_key_is_refused_and_not_asked_for(certificates, tmp_path):
     key = tmp_path / "encrypted.key"
     command = ["openssl", "pkcs8", "-topk8", "-in", certificates.client_key, "-out", key, "-passout", "pass:secret"]
     subprocess.run(command, check=True)
-    files = {"cert_file": str(certificates.client), "key_file": str(key)}
+    files: dict[str, Any] = {"cert_file": str(certificates.client), "key_file": str(key)}
     with pytest.raises(UsageError, match="encrypted"):
         Owner(MqttOptions(host=HOST, port=1, client_id="client", tls=True, **files)).session.open()
 

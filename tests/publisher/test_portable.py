@@ -84,7 +84,7 @@ def test_guests_and_waiting_are_not_busy(bare: Any, monkeypatch: pytest.MonkeyPa
 
 
 def test_mounts_are_those_of_linux(read_message: Reader) -> None:
-    ignored = {"ignore_file_systems": ("tmpfs", "devtmpfs", "overlay", "proc", "sysfs", "squashfs")}
+    ignored: dict[str, Any] = {"ignore_file_systems": ("tmpfs", "devtmpfs", "overlay", "proc", "sysfs", "squashfs")}
     try:
         other = read_message(portable("disk_mounts", **ignored))["mount"]
     except NoDataError:

@@ -33,7 +33,11 @@ class Subscriber:
         self._client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id=f"subscriber-{time.monotonic_ns()}")
         self._client.on_message = self._received
         subscribed: list[bool] = []
-        self._client.on_connect = lambda client, *_: client.subscribe("hostpulse/#", qos=1)
+
+        def subscribe(client: mqtt.Client, *_: Any) -> None:
+            client.subscribe("hostpulse/#", qos=1)
+
+        self._client.on_connect = subscribe
         self._client.on_subscribe = lambda *_: subscribed.append(True)
         self._client.connect("127.0.0.1", port)
         self.wait_for(lambda: subscribed)

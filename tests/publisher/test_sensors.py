@@ -168,7 +168,7 @@ def test_processor_temperature_without_a_chip_is_that_of_its_zone(bare: Any, rea
 def test_processor_temperature(
     bare: Any, read_message: Reader, driver: str, labels: dict[str, int], celsius: float
 ) -> None:
-    files: dict[str, str | int] = {}
+    files: dict[str, Any] = {}
     for number, (label, value) in enumerate(labels.items(), 1):
         files[f"temp{number}_input"] = value * 1000
         files |= {f"temp{number}_label": label} if label else {}
