@@ -157,7 +157,9 @@ class Broker:
     def start(self) -> None:
         """Start it, and return when it answers an MQTT client."""
         with (self._directory / "log").open("ab") as log:
-            self._process = subprocess.Popen(self._command, stdout=log, stderr=log)
+            # In a session of its own: should the shell that started the tests end while a broker is stopped, the kernel
+            # would hang up on the whole process group.
+            self._process = subprocess.Popen(self._command, stdout=log, stderr=log, start_new_session=True)
         deadline = time.monotonic() + _START_SECONDS
         while not self._answers():
             if self._process.poll() is not None or time.monotonic() > deadline:
