@@ -37,7 +37,7 @@ __all__ = [
 class CpuCore(Fields):
     """One logical CPU."""
 
-    utilization_percent: Annotated[Float, rate("Share of this CPU's time that was not idle.")] = UNSET
+    utilization_percent: Annotated[Float, rate("Share of this CPU's time neither idle nor waiting for IO.")] = UNSET
     frequency_hertz: Annotated[Count, gauge("Clock of this CPU.")] = UNSET
 
 
