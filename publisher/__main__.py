@@ -15,5 +15,10 @@ def _make(options: PublisherOptions) -> PublisherService:
     return PublisherService(options, Machine(proc=options.proc, sys=options.sys, filesystem=options.filesystem))
 
 
+def main() -> int:
+    """Run until SIGTERM or SIGINT; return the exit code."""
+    return run_service(PublisherOptions, _make)
+
+
 if __name__ == "__main__":
-    sys.exit(run_service(PublisherOptions, _make))
+    sys.exit(main())
