@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+import re
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC
@@ -22,6 +23,7 @@ __all__ = ["Server", "connect", "detect", "is_hidden", "message_of", "reported"]
 
 _HIDDEN = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND})
 _PASSING = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS})
+_NO_ORGANISATION = re.compile(r"organization name .* not found")
 _LONGEST_WAIT = 3600.0
 _SHOWN = 300
 
@@ -115,10 +117,11 @@ def _explained(error: ApiException, options: InfluxOptions, purpose: str, now: f
             f"InfluxDB at {options.url} does not let the token {purpose} (403): give it that right, or set "
             "influxdb.token to one that has it"
         )
-    if status == HTTPStatus.NOT_FOUND:
+    # A query of an unknown organisation is a bad request to InfluxDB.
+    if status == HTTPStatus.NOT_FOUND or (status == HTTPStatus.BAD_REQUEST and _NO_ORGANISATION.search(said)):
         return StorageError(
             f"InfluxDB at {options.url} has no bucket {options.bucket!r} in organisation {options.org!r}, or the token "
-            f"may not see it (404: {said}): create it, set influxdb.bucket and influxdb.org, or give a token that may "
+            f"may not see it ({status}: {said}): create it, set influxdb.bucket and influxdb.org, or give a token that may "
             f"{purpose}"
         )
     if status in _PASSING or status >= HTTPStatus.INTERNAL_SERVER_ERROR:

@@ -185,6 +185,7 @@ def _ones(items: Sequence[_T]) -> list[list[_T]]:
 def _joined(parts: Iterable[_Rows]) -> _Rows:
     whole = _Rows()
     for part in parts:
+        part.tails = part.tails or [b""] * len(part.structs)
         for column in fields(part):
             getattr(whole, column.name).extend(getattr(part, column.name))
     return whole

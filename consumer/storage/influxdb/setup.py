@@ -8,7 +8,14 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from influxdb_client import Bucket, BucketRetentionRules, InfluxDBClient, TaskCreateRequest, TaskUpdateRequest
+from influxdb_client import (
+    Bucket,
+    BucketRetentionRules,
+    InfluxDBClient,
+    PostBucketRequest,
+    TaskCreateRequest,
+    TaskUpdateRequest,
+)
 from influxdb_client.rest import ApiException
 
 from hostpulse.bus.errors import UsageError
@@ -129,9 +136,8 @@ class Setup:
             org = self._org_id()
             if org is None:
                 return None
-            return self._client.buckets_api().create_bucket(
-                bucket_name=name, org_id=org, retention_rules=_rules(retention)
-            )
+            request = PostBucketRequest(org_id=org, name=name, retention_rules=_rules(retention))
+            return self._client.buckets_api().create_bucket(bucket=request)
         except ApiException as error:
             if not is_hidden(error):
                 raise
