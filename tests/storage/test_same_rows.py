@@ -46,7 +46,9 @@ def store(request: pytest.FixtureRequest) -> Iterator[Store]:
 
 def rows(reader: Reader, table: str, **query: Any) -> list[Any]:
     """Return all rows, those of one moment sorted."""
-    found = [row for batch in reader.rows(RowQuery(**{"table": table, "start": 0, "end": 10**10, **query})) for row in batch]
+    found = [
+        row for batch in reader.rows(RowQuery(**{"table": table, "start": 0, "end": 10**10, **query})) for row in batch
+    ]
     assert [row[0] for row in found] == sorted(row[0] for row in found)
     return sorted(found, key=lambda row: row[: 2 if TABLES[table].key is None else 3])
 
@@ -107,9 +109,7 @@ def test_any_messages(batch: list[Any], influx_server: Any, tmp_path_factory: An
         shutil.rmtree(directory)
     assert seen[0] == seen[1]
     assert sum(map(len, seen[0][0].values())) >= len(batch)
-    types = [
-        [type(value) for table in tables.values() for row in table for value in row] for tables, *_ in seen
-    ]
+    types = [[type(value) for table in tables.values() for row in table for value in row] for tables, *_ in seen]
     assert types[0] == types[1]
 
 
@@ -180,7 +180,9 @@ def test_rows_of_ranges_and_devices(filled: Reader) -> None:
     ):
         for table in ("cpu", "cpu_core"):
             found = same((number, table), rows(filled, table, **query))
-            assert all(len(row) == len(RowQuery(**{"table": table, "start": 0, "end": 1, **query}).columns) for row in found)
+            assert all(
+                len(row) == len(RowQuery(**{"table": table, "start": 0, "end": 1, **query}).columns) for row in found
+            )
             exact = filled.count(RowQuery(**{"table": table, "start": 0, "end": 10**10, **query}))
             assert abs(exact - len(found)) <= 120
 
@@ -214,9 +216,7 @@ def test_the_latest_of_each_field(store: Store, sample: Make) -> None:
         ]
     )
     assert reader.latest(LatestQuery(table="disk_mount", since=SECONDS)) == [
-        Latest(
-            "alpha", "/", START + 46_000, {"used_percent": 2.0, "state": "ok", "device": "", "inodes_used": 7}
-        ),
+        Latest("alpha", "/", START + 46_000, {"used_percent": 2.0, "state": "ok", "device": "", "inodes_used": 7}),
         Latest("beta", "/", START + 42_000, {"used_percent": 5.0}),
     ]
     assert reader.latest(LatestQuery(table="disk", since=SECONDS, hosts=("alpha",))) == [

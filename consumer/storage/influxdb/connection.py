@@ -72,9 +72,7 @@ def is_hidden(error: ApiException) -> bool:
 
 
 @contextlib.contextmanager
-def reported(
-    options: InfluxOptions, purpose: str, *, wall: Callable[[], float] = time.time
-) -> Iterator[None]:
+def reported(options: InfluxOptions, purpose: str, *, wall: Callable[[], float] = time.time) -> Iterator[None]:
     """Turn what the client says inside into a `StorageError`.
 
     Args:
@@ -133,7 +131,7 @@ def _explained(error: ApiException, options: InfluxOptions, purpose: str, now: f
         return StorageError(
             f"InfluxDB at {options.url} has a certificate that is not trusted ({said}); set influxdb.ca_file"
         )
-    return StorageError(f"InfluxDB at {options.url} refuses ({status}: {said}); look whether influxdb.url is right")
+    return StorageError(f"InfluxDB at {options.url} refuses ({status}: {said}); mend that, or set influxdb.url")
 
 
 def _retry_after(error: ApiException, now: float) -> float | None:

@@ -7,7 +7,7 @@ Text and maps are taken out of the structs before.
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from operator import attrgetter
@@ -66,6 +66,7 @@ class _Rows:
         structs: its fields that are numbers.
         heads: what stands before them.
         tails: fields that are ready, to stand behind them; empty if no row has any.
+        bare: whether it is known that no struct had maps or text.
     """
 
     owners: list[int] = field(default_factory=list)
@@ -73,6 +74,7 @@ class _Rows:
     structs: list[Fields] = field(default_factory=list)
     heads: list[bytes] = field(default_factory=list)
     tails: list[bytes] = field(default_factory=list)
+    bare: bool = False
 
 
 class _Entries(NamedTuple):
@@ -118,9 +120,9 @@ class Encoder:
             plan, parts = self._plans[subsystem]
             group = [samples[owner] for owner in owners]
             moments = [(envelope.timestamp - _EPOCH) // _MILLISECOND for envelope, _ in group]
-            bare = _is_bare(plan, [fields for _, fields in group])
-            _print(plan, _own_rows(plan, group, owners, moments, encoded.rejected), encoded)
-            if bare:
+            rows = _own_rows(plan, group, owners, moments, encoded.rejected)
+            _print(plan, rows, encoded)
+            if rows.bare:
                 continue
             for entries_of, part in parts:
                 maps = [
@@ -139,12 +141,15 @@ def _own_rows(
     """Return the rows of a subsystem's own table."""
     try:
         heads = [plan.heads[envelope.host] for envelope, _ in group]
-        structs, texts = _split(plan, [fields for _, fields in group])
+        whole = [fields for _, fields in group]
+        structs, texts = _split(plan, whole)
     except UnstorableError as error:
         if len(group) == 1:
             rejected.append(_rejected(owners[0], plan.name, (group[0].envelope.host,), error))
             return _Rows()
-        return _joined(_own_rows(plan, *row, rejected) for row in zip(*map(_ones, (group, owners, moments)), strict=True))
+        return _joined(
+            _own_rows(plan, *row, rejected) for row in zip(*map(_ones, (group, owners, moments)), strict=True)
+        )
     tails = [
         b"%b%d" % (_context(head, envelope), envelope.sequence)
         if envelope.session != head.session or envelope.interval != head.interval
@@ -153,7 +158,7 @@ def _own_rows(
     ]
     if texts:
         tails = [b"%b,%b" % both if both[0] else both[1] for both in zip(texts, tails, strict=True)]
-    return _Rows(owners, moments, structs, [head.start for head in heads], tails)
+    return _Rows(owners, moments, structs, [head.start for head in heads], tails, bare=structs is whole)
 
 
 def _map_rows(plan: TablePlan, maps: Sequence[_Entries], rejected: list[RejectedLine]) -> _Rows:
@@ -186,20 +191,18 @@ def _joined(parts: Iterable[_Rows]) -> _Rows:
     whole = _Rows()
     for part in parts:
         part.tails = part.tails or [b""] * len(part.structs)
-        for column in fields(part):
-            getattr(whole, column.name).extend(getattr(part, column.name))
+        whole.owners += part.owners
+        whole.moments += part.moments
+        whole.structs += part.structs
+        whole.heads += part.heads
+        whole.tails += part.tails
     return whole
-
-
-def _is_bare(plan: TablePlan, structs: list[Fields]) -> bool:
-    """Return whether none of the structs has maps or text."""
-    strip = plan.strip
-    return strip is None or [strip(struct) for struct in structs].count(plan.nothing) == len(structs)
 
 
 def _split(plan: TablePlan, structs: list[Fields]) -> tuple[list[Fields], list[bytes]]:
     """Return the structs without maps and text, and their text as it stands in a line; no texts if there are none."""
-    if _is_bare(plan, structs):
+    strip = plan.strip
+    if strip is None or [strip(struct) for struct in structs].count(plan.nothing) == len(structs):
         return structs, []
     numbers, texts = [], []
     for struct in structs:

@@ -89,9 +89,7 @@ class TablePlan:
         self.heads = Heads(table)
         names = {field.name: field_name(field.name) for field in table.fields}
         self.has_flags = any(field.type is bool for field in table.fields)
-        self.texts = [
-            (names[field.name], attrgetter(field.name)) for field in table.fields if field.type is str
-        ]
+        self.texts = [(names[field.name], attrgetter(field.name)) for field in table.fields if field.type is str]
         self.stripped = [*maps, *(field.name for field in table.fields if field.type is str)]
         self.strip = attrgetter(*self.stripped) if self.stripped else None
         # `attrgetter` of one name gives the value itself.

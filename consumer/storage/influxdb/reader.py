@@ -42,9 +42,7 @@ _BATCH_ROWS = 4_096
 _SUM, _COUNT, _MINIMUM, _MAXIMUM = "sum", "count", "minimum", "maximum"
 _PARTS = {_SUM: "sum", _COUNT: "count", _MINIMUM: "min", _MAXIMUM: "max"}
 _OF_MINUTES = {_SUM: "sum", _COUNT: "sum", _MINIMUM: "min", _MAXIMUM: "max"}
-_DIALECT = Dialect(
-    header=True, delimiter=",", comment_prefix="#", annotations=["datatype"], date_time_format="RFC3339"
-)
+_DIALECT = Dialect(header=True, delimiter=",", comment_prefix="#", annotations=["datatype"], date_time_format="RFC3339")
 
 Query = RowQuery | SeriesQuery | LatestQuery
 Device = tuple[str, str | None]

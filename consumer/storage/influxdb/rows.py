@@ -74,9 +74,7 @@ def _plain(query: RowQuery, answer: Answer, most: int | None) -> list[Row]:
         moment = moments.get(time)
         if moment is None:
             moment = moments[time] = moment_of(time)
-        values = [
-            convert(cell) if cell else None for convert, cell in zip(converters, cells[width:], strict=True)
-        ]
+        values = [convert(cell) if cell else None for convert, cell in zip(converters, cells[width:], strict=True)]
         if len(rows) == most:
             raise TooManyRowsError
         rows.append((moment, *cells[:width], *values))

@@ -179,4 +179,4 @@ def _if_permitted(became: str | None, do: Callable[[], object]) -> str:
 
 
 def _rules(retention: float | None) -> list[BucketRetentionRules]:
-    return [] if retention is None else [BucketRetentionRules(type="expire", every_seconds=round(retention))]
+    return [BucketRetentionRules(type="expire", every_seconds=round(retention or 0))]  # 0 is for ever

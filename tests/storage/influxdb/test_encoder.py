@@ -21,7 +21,9 @@ Make = Callable[..., Sample]
 
 TEXT = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=20)
 VALUES = {
-    float: st.floats(allow_nan=False, allow_infinity=False, allow_subnormal=False),  # the parser takes no subnormal ones
+    float: st.floats(
+        allow_nan=False, allow_infinity=False, allow_subnormal=False
+    ),  # the parser takes no subnormal ones
     int: st.integers(0, 2**53),
     bool: st.booleans(),
     str: TEXT,
@@ -138,7 +140,9 @@ def test_a_number_that_is_none_rejects_its_row_alone(value: float, sample: Make)
 
 def test_one_bad_entry_leaves_the_others(sample: Make) -> None:
     mounts = {"/": DiskMount(used_bytes=1), "/a\n": DiskMount(used_bytes=2), "/b": DiskMount(state="o\tk")}
-    encoded = Encoder().encode([sample("disk", START, mount=mounts), sample("disk", START + 1, mount={"/c": DiskMount()})])
+    encoded = Encoder().encode(
+        [sample("disk", START, mount=mounts), sample("disk", START + 1, mount={"/c": DiskMount()})]
+    )
     assert [(line.index, line.line) for line in encoded.rejected] == [
         (0, b"disk_mount,alpha,/a\n"),
         (0, b"disk_mount,alpha,/b"),
@@ -163,5 +167,7 @@ def test_more_devices_than_are_remembered(sample: Make, monkeypatch: pytest.Monk
     encoder = Encoder()
     for _ in range(2):
         lines = encoder.encode([sample("cpu", START, f"host {number}", 1) for number in range(10)]).lines
-        assert [parse_line(line.decode())["tags"]["host"] for line in lines] == [f"host {number}" for number in range(10)]
+        assert [parse_line(line.decode())["tags"]["host"] for line in lines] == [
+            f"host {number}" for number in range(10)
+        ]
     assert len(encoder._plans["cpu"][0].heads) <= 3

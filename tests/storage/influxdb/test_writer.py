@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from influxdb_client import Authorization, Permission, PermissionResource
+from influxdb_client.client.write_api import SYNCHRONOUS
 
 from hostpulse.bus.codec import Sample
 from hostpulse.bus.messages import CpuCore, DiskMount
@@ -47,7 +48,8 @@ def test_session_sequence_and_interval_are_kept(
     influx_writer.write([sample("cpu", START, sequence=42, utilization_percent=1.5)])
     with influx_server.client() as client:
         tables = client.query_api().query(
-            "from(bucket: bucket) |> range(start: 0, stop: 2200-01-01T00:00:00Z)", params={"bucket": influx_options.bucket}
+            "from(bucket: bucket) |> range(start: 0, stop: 2200-01-01T00:00:00Z)",
+            params={"bucket": influx_options.bucket},
         )
     fields = {record.get_field(): record.get_value() for table in tables for record in table.records}
     assert fields == {"session": 1_767_225_600_000.0, "sequence": 42.0, "interval": 2.0, "utilization_percent": 1.5}
@@ -58,7 +60,7 @@ def test_poison_lines_are_found_and_the_rest_is_stored(
     influx_writer: InfluxWriter, influx_reader: InfluxReader, influx_server: Any, influx_options: Any, sample: Make
 ) -> None:
     """Fields that another program has made text, in three of 5000 lines."""
-    with influx_server.client() as client, client.write_api() as api:
+    with influx_server.client() as client, client.write_api(write_options=SYNCHRONOUS) as api:
         api.write(influx_options.bucket, record=f'cpu,host=x limit_cores="many" {START}', write_precision="ms")
     poison = {17, 2500, 4999}
     samples = [
@@ -243,9 +245,7 @@ def test_a_bucket_that_is_deleted(
         assert influx_writer.write([sample("cpu", START)]).rows == 1
 
 
-def test_a_server_that_is_killed_keeps_what_it_acknowledged(
-    killable_influx_server: Any, sample: Make
-) -> None:
+def test_a_server_that_is_killed_keeps_what_it_acknowledged(killable_influx_server: Any, sample: Make) -> None:
     server = killable_influx_server
     options = server.options("history")
     acknowledged: list[int] = []
