@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 import pytest
 import urllib3
-from influxdb_client import InfluxDBClient
+from influxdb_client.client.influxdb_client import InfluxDBClient
 from influxdb_client.rest import ApiException
 
 from hostpulse.bus.codec import Envelope, Sample

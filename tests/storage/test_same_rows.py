@@ -46,7 +46,7 @@ def store(request: pytest.FixtureRequest) -> Iterator[Store]:
 
 def rows(reader: Reader, table: str, **query: Any) -> list[Any]:
     """Return all rows, those of one moment sorted."""
-    found = [
+    found: list[Any] = [
         row for batch in reader.rows(RowQuery(**{"table": table, "start": 0, "end": 10**10, **query})) for row in batch
     ]
     assert [row[0] for row in found] == sorted(row[0] for row in found)

@@ -9,7 +9,7 @@ import io
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from urllib3.response import BaseHTTPResponse
+from urllib3 import HTTPResponse
 
 from ..errors import StorageUnavailableError
 
@@ -31,7 +31,7 @@ class Columns(NamedTuple):
     places: dict[str, int]
 
 
-def read_answer(response: BaseHTTPResponse) -> Iterator[tuple[Columns, list[str]]]:
+def read_answer(response: HTTPResponse) -> Iterator[tuple[Columns, list[str]]]:
     """Yield each row of an answer with its columns, which are the same object until they change.
 
     Raises:

@@ -11,9 +11,9 @@ from http import HTTPStatus
 from typing import Any, NamedTuple
 
 import msgspec
-from influxdb_client import InfluxDBClient
+from influxdb_client.client.influxdb_client import InfluxDBClient
 from influxdb_client.rest import ApiException
-from influxdb_client.service import PingService
+from influxdb_client.service.ping_service import PingService
 from urllib3.exceptions import HTTPError
 
 from ..errors import StorageError, StorageUnavailableError
@@ -119,8 +119,8 @@ def _explained(error: ApiException, options: InfluxOptions, purpose: str, now: f
     if status == HTTPStatus.NOT_FOUND or (status == HTTPStatus.BAD_REQUEST and _NO_ORGANISATION.search(said)):
         return StorageError(
             f"InfluxDB at {options.url} has no bucket {options.bucket!r} in organisation {options.org!r}, or the token "
-            f"may not see it ({status}: {said}): create it, set influxdb.bucket and influxdb.org, or give a token that may "
-            f"{purpose}"
+            f"may not see it ({status}: {said}): create it, set influxdb.bucket and influxdb.org, or give a token that "
+            f"may {purpose}"
         )
     if status in _PASSING or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return StorageUnavailableError(

@@ -1,10 +1,10 @@
 """Sending lines: all that are good are stored, those that are not are found.
 
 What a body with a bad line becomes depends on what is bad. One that does not parse makes the server refuse all of the
-body (400); one that does not fit (the type of a field, the age of a point) is left out and the rest stored (422; InfluxDB
-3 says 500). Writing a line again changes nothing, so both end the same way: the body is halved until the bad line is
-alone. The answer often tells which ones they are; those are sent apart, and it is their own answer that condemns them,
-because the text of another one's line may say anything.
+body (400); one that does not fit (the type of a field, the age of a point) is left out and the rest stored (422;
+InfluxDB 3 says 500). Writing a line again changes nothing, so both end the same way: the body is halved until the bad
+line is alone. The answer often tells which ones they are; those are sent apart, and it is their own answer that
+condemns them, because the text of another one's line may say anything.
 """
 
 import re
@@ -39,11 +39,11 @@ class Refusal(NamedTuple):
     """A line that the server refuses on its own.
 
     Attributes:
-        index: of the line.
+        line: its index.
         reason: what the server said.
     """
 
-    index: int
+    line: int
     reason: str
 
 

@@ -7,11 +7,12 @@ Text and maps are taken out of the structs before.
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from operator import attrgetter
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import msgspec
 from msgspec import UNSET
@@ -38,7 +39,6 @@ _PRESENT = b"%b=1" % PRESENT.encode()
 
 _PRINTED_AT_ONCE = 400
 
-_T = TypeVar("_T")
 _cached_text = lru_cache(maxsize=4096)(text_value)
 
 
@@ -147,9 +147,8 @@ def _own_rows(
         if len(group) == 1:
             rejected.append(_rejected(owners[0], plan.name, (group[0].envelope.host,), error))
             return _Rows()
-        return _joined(
-            _own_rows(plan, *row, rejected) for row in zip(*map(_ones, (group, owners, moments)), strict=True)
-        )
+        rows = zip(group, owners, moments, strict=True)
+        return _joined(_own_rows(plan, [sample], [owner], [moment], rejected) for sample, owner, moment in rows)
     tails = [
         b"%b%d" % (_context(head, envelope), envelope.sequence)
         if envelope.session != head.session or envelope.interval != head.interval
@@ -173,7 +172,7 @@ def _map_rows(plan: TablePlan, maps: Sequence[_Entries], rejected: list[Rejected
         rows.structs, rows.tails = _split(plan, rows.structs)
     except UnstorableError as error:
         if len(maps) > 1:
-            return _joined(_map_rows(plan, one, rejected) for one in _ones(maps))
+            return _joined(_map_rows(plan, one, rejected) for one in ([item] for item in maps))
         [(owner, moment, host, entries)] = maps
         if len(entries) > 1:
             singles = [_Entries(owner, moment, host, {key: entry}) for key, entry in entries.items()]
@@ -181,10 +180,6 @@ def _map_rows(plan: TablePlan, maps: Sequence[_Entries], rejected: list[Rejected
         rejected.append(_rejected(owner, plan.name, (host, *entries), error))
         return _Rows()
     return rows
-
-
-def _ones(items: Sequence[_T]) -> list[list[_T]]:
-    return [[item] for item in items]
 
 
 def _joined(parts: Iterable[_Rows]) -> _Rows:
@@ -211,7 +206,7 @@ def _split(plan: TablePlan, structs: list[Fields]) -> tuple[list[Fields], list[b
                 [b"%b=%b" % (name, _cached_text(text)) for name, of in plan.texts if (text := of(struct)) is not UNSET]
             )
         )
-        stripped = struct.__copy__()
+        stripped = copy(struct)
         for name in plan.stripped:
             setattr(stripped, name, UNSET)
         numbers.append(stripped)

@@ -48,7 +48,7 @@ class Heads(dict[str | tuple[str, str], Head]):
     def __init__(self, table: Table) -> None:
         super().__init__()
         self._start = b"%b,host=" % field_name(table.name)
-        self._key = None if table.key is None else b",%b=" % field_name(table.key)
+        self._key = b"" if table.key is None else b",%b=" % field_name(table.key)
 
     def __missing__(self, device: str | tuple[str, str]) -> Head:
         if isinstance(device, str):

@@ -2,12 +2,14 @@
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 import msgspec
-from influxdb_client import Dialect, InfluxDBClient, QueryApi
+from influxdb_client.client.influxdb_client import InfluxDBClient
+from influxdb_client.client.query_api import QueryApi
+from influxdb_client.domain.dialect import Dialect
 
 from hostpulse.bus.errors import UsageError
 from hostpulse.bus.fields import Table
@@ -328,7 +330,7 @@ class InfluxReader:
         retention = self._parts.raw_retention
         return 0 if retention is None else max(-(-(round(self._wall() * 1000) - retention) // MINUTE) * MINUTE, 0)
 
-    def _ask(self, flux: Flux, text: str) -> Iterator[tuple[Columns, list[str]]]:
+    def _ask(self, flux: Flux, text: str) -> Generator[tuple[Columns, list[str]]]:
         with self._reported():
             response: Any = self._query_api().query_raw(text, dialect=_DIALECT, params=flux.parameters)
             yield from read_answer(response)

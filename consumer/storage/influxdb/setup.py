@@ -8,14 +8,12 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from influxdb_client import (
-    Bucket,
-    BucketRetentionRules,
-    InfluxDBClient,
-    PostBucketRequest,
-    TaskCreateRequest,
-    TaskUpdateRequest,
-)
+from influxdb_client.client.influxdb_client import InfluxDBClient
+from influxdb_client.domain.bucket import Bucket
+from influxdb_client.domain.bucket_retention_rules import BucketRetentionRules
+from influxdb_client.domain.post_bucket_request import PostBucketRequest
+from influxdb_client.domain.task_create_request import TaskCreateRequest
+from influxdb_client.domain.task_update_request import TaskUpdateRequest
 from influxdb_client.rest import ApiException
 
 from hostpulse.bus.errors import UsageError

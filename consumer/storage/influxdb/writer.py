@@ -4,11 +4,12 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import msgspec
-from influxdb_client import InfluxDBClient, WritePrecision
+from influxdb_client.client.influxdb_client import InfluxDBClient
 from influxdb_client.client.write_api import SYNCHRONOUS
+from influxdb_client.domain.write_precision import WritePrecision
 
 from hostpulse.bus.codec import Sample
 
@@ -24,6 +25,7 @@ from .setup import Prepared, Setup, check_retention
 
 __all__ = ["InfluxWriter"]
 
+_MILLISECONDS: Any = WritePrecision.MS  # a plain string, whatever its annotation says
 _CONTROL = frozenset(map(chr, (*range(0x20), *range(0x7F, 0xA0))))
 
 
@@ -145,7 +147,7 @@ class InfluxWriter:
         line = b"%b%b %d" % (start, b",".join(values), round(self._wall() * 1000))
         with self._reported():
             for _, reason in deliver([line], post):
-                raise UnstorableError(f"InfluxDB refuses what {ascii(host[:100])} says: {reason}")
+                raise UnstorableError(f"InfluxDB refuses what {host[:100]!a} says: {reason}")
 
     def maintain(self, now: float) -> Maintenance:  # noqa: ARG002 - a `Writer` has it
         """Do nothing: a task of InfluxDB sums up minutes, and its retention deletes."""
@@ -175,7 +177,7 @@ class InfluxWriter:
         bucket, org = self._options.bucket, self._options.org
 
         def post(body: bytes) -> None:
-            write(bucket, org, body, write_precision=WritePrecision.MS)
+            write(bucket, org, body, write_precision=_MILLISECONDS)
 
         server = detect(client)
         prepared = None

@@ -22,7 +22,7 @@ def measurements() -> str:
     for table in TABLES.values():
         tags = "`host`" if table.key is None else f"`host`, `{table.key}`"
         fields = ", ".join(f"`{field.name}`" + (" (text)" if field.type is str else "") for field in table.fields)
-        lines.append(f"| `{table.name}` | {tags} | {fields or '–'} |")
+        lines.append(f"| `{table.name}` | {tags} | {fields or 'none'} |")
     return "\n".join(lines)
 
 

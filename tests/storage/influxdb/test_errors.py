@@ -1,5 +1,6 @@
 """What a server may say of a write, from one that says it on demand."""
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -94,7 +95,7 @@ def test_what_refuses_everything_is_not_blamed_on_the_lines(fake_influx: Any, sa
     assert len(fake_influx.bodies) == 2
 
 
-def test_nobody_listens(sample: Make) -> None:
+def test_nobody_listens() -> None:
     options = InfluxOptions(url="http://127.0.0.1:1", token="t", org="o", bucket="b")
     for opened in (InfluxWriter(options, retention=None, rollup_retention=None), InfluxReader(options)):
         with pytest.raises(StorageUnavailableError, match=r"127\.0\.0\.1:1 cannot be reached .*; start it") as caught:
@@ -103,8 +104,6 @@ def test_nobody_listens(sample: Make) -> None:
 
 
 def test_a_server_that_hangs(fake_influx: Any, sample: Make) -> None:
-    import threading  # noqa: PLC0415
-
     done = threading.Event()
     fake_influx.answer = lambda _: (204, {}, "") if done.wait(10) else (500, {}, "")
     options = InfluxOptions(url=fake_influx.options.url, token="t", org="o", bucket="b", timeout=0.3)
@@ -138,7 +137,7 @@ def test_influxdb_3_is_written_and_not_read(fake_influx: Any, sample: Make) -> N
     ],
 )
 def test_options_that_make_no_sense(wrong: dict[str, str]) -> None:
-    right = {"url": "http://localhost:8086", "token": "t", "org": "o", "bucket": "b"}
+    right: dict[str, Any] = {"url": "http://localhost:8086", "token": "t", "org": "o", "bucket": "b"}
     InfluxOptions(**right)
     with pytest.raises(UsageError, match=next(iter(wrong))):
         InfluxOptions(**{**right, **wrong})

@@ -5,19 +5,20 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from influxdb_client import InfluxDBClient
+from influxdb_client.client.influxdb_client import InfluxDBClient
 from influxdb_client.client.write_api import SYNCHRONOUS
 from influxdb_client.rest import ApiException
 
 from hostpulse.consumer.storage.influxdb import InfluxOptions, InfluxWriter
 from hostpulse.consumer.storage.influxdb.connection import message_of
 
+MILLISECONDS: Any = "ms"
 NOW = round(time.time() * 1000)
 Count = Callable[[], int]
 
 
 @pytest.fixture
-def bucket(influx_server: Any, influx_options: InfluxOptions) -> InfluxOptions:
+def bucket(influx_options: InfluxOptions) -> InfluxOptions:
     """A bucket with a retention of an hour."""
     with InfluxWriter(influx_options, retention=3600, rollup_retention=3600):
         return influx_options
@@ -30,9 +31,9 @@ def write(bucket: InfluxOptions) -> Callable[..., tuple[int, str]]:
         with InfluxDBClient(url=bucket.url, token=names["token"], timeout=30_000) as client:
             api = client.write_api(write_options=SYNCHRONOUS)
             try:
-                api.write(names["bucket"], names["org"], b"\n".join(lines), write_precision="ms")
+                api.write(names["bucket"], names["org"], b"\n".join(lines), write_precision=MILLISECONDS)
             except ApiException as error:
-                return error.status, message_of(error)
+                return int(error.status or 0), message_of(error)
         return 204, ""
 
     return send

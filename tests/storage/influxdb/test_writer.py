@@ -5,8 +5,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from influxdb_client import Authorization, Permission, PermissionResource
 from influxdb_client.client.write_api import SYNCHRONOUS
+from influxdb_client.domain.authorization import Authorization
+from influxdb_client.domain.permission import Permission
+from influxdb_client.domain.permission_resource import PermissionResource
 
 from hostpulse.bus.codec import Sample
 from hostpulse.bus.messages import CpuCore, DiskMount
