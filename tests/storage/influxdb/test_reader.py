@@ -311,3 +311,13 @@ def test_names_of_buckets_are_escaped_in_a_task(influx_server: Any) -> None:
 
 def test_text_of_flux() -> None:
     assert flux_text('a"b\\\n${x}') == r'"a\"b\\\n\x24{x}"'
+
+
+def test_numbers_of_another_program(influx_writer: InfluxWriter, influx_reader: InfluxReader) -> None:
+    post = influx_writer._parts.post
+    post(b"cpu,host=a sequence=1,frequency_hertz=2.5,user_percent=1 %d" % START)
+    post(b"cpu,host=a sequence=2,frequency_hertz=1e30,user_percent=1e-300 %d" % (START + 1))
+    query = RowQuery(table="cpu", start=0, end=10**10, fields=("frequency_hertz", "user_percent", "steal_percent"))
+    [found] = influx_reader.rows(query)
+    assert found == [(START, "a", 2, 1.0, None), (START + 1, "a", int(1e30), 1e-300, None)]
+    assert [type(value) for value in found[0][2:4]] == [int, float]
