@@ -28,7 +28,7 @@ bench: .venv/installed-bench ## Measure the publisher beside psmqtt, the receive
 	@$(BIN)/python bench/publisher.py
 	@$(BIN)/python bench/receive.py
 	@$(BIN)/python bench/store.py
-	@command -v influxd >/dev/null && $(BIN)/python bench/influxdb.py || echo "bench/influxdb.py needs influxd"
+	@if command -v influxd >/dev/null; then $(BIN)/python bench/influxdb.py; else echo "bench/influxdb.py needs influxd"; fi
 
 docs: .venv/installed-test ## Write the generated parts of docs/ and config/
 	@$(BIN)/python docs/generate.py
