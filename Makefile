@@ -24,10 +24,11 @@ check: .venv/installed-check ## Lint, check formatting and types
 	@$(BIN)/mypy
 	@$(BIN)/pyright
 
-bench: .venv/installed-test .bench/installed ## Measure the publisher beside psmqtt, the receiver beside plain paho, the store
+bench: .venv/installed-test .bench/installed ## Measure the publisher beside psmqtt, the receiver beside plain paho, the stores
 	@$(BIN)/python bench/publisher.py
 	@$(BIN)/python bench/receive.py
 	@$(BIN)/python bench/store.py
+	@if command -v influxd >/dev/null; then $(BIN)/python bench/influxdb.py; else echo "bench/influxdb.py needs influxd"; fi
 
 docs: .venv/installed-test ## Write the generated parts of docs/ and config/
 	@$(BIN)/python docs/generate.py

@@ -1,6 +1,6 @@
 """History: the interface that every store implements, and the stores."""
 
-from .errors import NoHistoryError, StorageError, StorageUnavailableError, TooManyDevicesError
+from .errors import NoHistoryError, StorageError, StorageUnavailableError, TooManyDevicesError, UnstorableError
 from .interface import (
     Host,
     Latest,
@@ -8,6 +8,7 @@ from .interface import (
     Maintenance,
     Point,
     Reader,
+    RejectedLine,
     Row,
     RowQuery,
     Series,
@@ -25,6 +26,7 @@ __all__ = [
     "NoHistoryError",
     "Point",
     "Reader",
+    "RejectedLine",
     "Row",
     "RowQuery",
     "Series",
@@ -32,6 +34,7 @@ __all__ = [
     "StorageError",
     "StorageUnavailableError",
     "TooManyDevicesError",
+    "UnstorableError",
     "Value",
     "Writer",
     "Written",

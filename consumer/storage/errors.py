@@ -4,11 +4,13 @@ StorageError                    the store cannot be used until a person mends so
 ├── StorageUnavailableError     it may pass: the disk is full, another program holds the lock; try again later
 ├── NoHistoryError              nothing was ever written here
 └── TooManyDevicesError         a table cannot tell more devices apart
+
+UnstorableError is a MessageError: the store is well, the message is not.
 """
 
-from hostpulse.bus.errors import HostpulseError
+from hostpulse.bus.errors import HostpulseError, MessageError
 
-__all__ = ["NoHistoryError", "StorageError", "StorageUnavailableError", "TooManyDevicesError"]
+__all__ = ["NoHistoryError", "StorageError", "StorageUnavailableError", "TooManyDevicesError", "UnstorableError"]
 
 
 class StorageError(HostpulseError):
@@ -16,7 +18,17 @@ class StorageError(HostpulseError):
 
 
 class StorageUnavailableError(StorageError):
-    """The store cannot be used now; trying again later may succeed. Nothing of what was asked for was done."""
+    """The store cannot be used now; trying again later may succeed.
+
+    What was asked for counts as not done; a part of it may have been, and doing it again does no harm.
+
+    Attributes:
+        retry_after: seconds after which the store asked to be tried again; None if it did not say.
+    """
+
+    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
 class NoHistoryError(StorageError):
@@ -43,3 +55,9 @@ class TooManyDevicesError(StorageError):
         self.rows = rows
         self.host = host
         self.key = key
+
+
+class UnstorableError(MessageError):
+    """A message, or a part of it, that this store has no way to hold, now or later."""
+
+    kind = "unstorable"

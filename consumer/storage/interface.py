@@ -19,7 +19,7 @@ from hostpulse.bus.errors import UsageError
 from hostpulse.bus.fields import Field, Table
 from hostpulse.bus.messages import TABLES
 
-from .errors import TooManyDevicesError
+from .errors import TooManyDevicesError, UnstorableError
 
 __all__ = [
     "Host",
@@ -28,6 +28,7 @@ __all__ = [
     "Maintenance",
     "Point",
     "Reader",
+    "RejectedLine",
     "Row",
     "RowQuery",
     "Series",
@@ -50,16 +51,33 @@ Row = tuple[Value, ...]
 
 
 @dataclass(frozen=True, slots=True)
+class RejectedLine:
+    """A row that a store has no way to hold. The rest of its message is stored.
+
+    Attributes:
+        index: of its message in the batch.
+        line: the row as it would have been sent; as much as there is of it.
+        error: says why.
+    """
+
+    index: int
+    line: bytes
+    error: UnstorableError
+
+
+@dataclass(frozen=True, slots=True)
 class Written:
     """What became of a batch.
 
     Attributes:
         rows: how many rows were stored; a message gives one, and one for each entry of its maps.
         refused: what had to be left out, one for each table; the rest of the batch is stored.
+        rejected: rows that can never be stored, to be kept elsewhere; the rest of the batch is stored.
     """
 
     rows: int
     refused: tuple[TooManyDevicesError, ...] = ()
+    rejected: tuple[RejectedLine, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,8 +306,8 @@ class Writer(Protocol):
     def write(self, samples: Sequence[Sample]) -> Written:
         """Store a batch, in any order; durable on return.
 
-        Writing a sample again changes nothing. After an error nothing of the batch is stored, and the batch can be
-        written again.
+        Writing a sample again changes nothing; of two that differ and have one moment, the store keeps the values
+        of the first or of the last. After an error the batch counts as not stored and can be written again.
         """
         ...
 
@@ -300,6 +318,9 @@ class Writer(Protocol):
             host: name of the machine, not escaped.
             online: what `status` says.
             info: JSON text, stored as it is.
+
+        Raises:
+            UnstorableError: the store has no way to hold that name.
         """
         ...
 

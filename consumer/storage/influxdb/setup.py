@@ -1,0 +1,180 @@
+"""Making InfluxDB ready: the buckets, how long they keep what they have, and the task that sums up minutes.
+
+A token with few rights does not see its bucket, so what cannot be seen is not missing. Only a token that is told "not
+found" when it writes, and may create buckets, creates one.
+"""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from influxdb_client.client.influxdb_client import InfluxDBClient
+from influxdb_client.domain.bucket import Bucket
+from influxdb_client.domain.bucket_retention_rules import BucketRetentionRules
+from influxdb_client.domain.post_bucket_request import PostBucketRequest
+from influxdb_client.domain.task_create_request import TaskCreateRequest
+from influxdb_client.domain.task_update_request import TaskUpdateRequest
+from influxdb_client.rest import ApiException
+
+from hostpulse.bus.errors import UsageError
+
+from .connection import is_hidden
+from .downsampling import downsampling_task, task_name
+from .options import InfluxOptions
+
+__all__ = ["Prepared", "Setup", "check_retention", "find_bucket"]
+
+_log = logging.getLogger(__name__)
+
+_SHORTEST_RETENTION = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What became of each part: `created`, `updated`, `ready`, or `not permitted`.
+
+    Attributes:
+        bucket: of raw rows.
+        rollup_bucket: of minutes.
+        task: that sums them up.
+    """
+
+    bucket: str
+    rollup_bucket: str
+    task: str
+
+
+def check_retention(raw: float | None, minutes: float | None) -> None:
+    """Look whether InfluxDB can keep rows for so long.
+
+    Raises:
+        UsageError: it cannot, or minutes would be kept for less long than what they are made from.
+    """
+    for period in (raw, minutes):
+        if period is not None and not period >= _SHORTEST_RETENTION:
+            raise UsageError(f"InfluxDB keeps what it has for an hour at least, not for {period} seconds")
+    if minutes is not None and (raw is None or raw > minutes):
+        raise UsageError("rollups would be kept for less long than raw rows; make their retention the longer one")
+
+
+def find_bucket(client: InfluxDBClient, options: InfluxOptions, name: str) -> Bucket | None:
+    """Return a bucket; None if it is not there or may not be seen."""
+    try:
+        found = client.buckets_api().find_buckets(name=name, org=options.org).buckets or []
+    except ApiException as error:
+        if not is_hidden(error):
+            raise
+        return None
+    return next((bucket for bucket in found if bucket.name == name), None)
+
+
+class Setup:
+    """Creates and updates what a history needs.
+
+    Args:
+        client: whose token is used.
+        options: names of organisation and bucket.
+        retention: seconds that raw rows are kept; None for ever.
+        rollup_retention: seconds that minutes are kept; None for ever.
+    """
+
+    def __init__(
+        self,
+        client: InfluxDBClient,
+        options: InfluxOptions,
+        *,
+        retention: float | None,
+        rollup_retention: float | None,
+    ) -> None:
+        self._client = client
+        self._options = options
+        self._retention = retention
+        self._rollup_retention = rollup_retention
+
+    def run(self, probe: Callable[[], None]) -> Prepared:
+        """Make everything ready that the token may.
+
+        Args:
+            probe: writes nothing; raises the client's error if the token may not write.
+
+        Raises:
+            ApiException: the bucket cannot be written.
+        """
+        options = self._options
+        created = False
+        try:
+            probe()
+        except ApiException as error:
+            if not is_hidden(error) or self._create(options.bucket, self._retention) is None:
+                raise
+            created = True
+            probe()
+        bucket = "created" if created else self._bucket(options.bucket, self._retention, may_create=False)
+        minutes = self._bucket(options.rollup_bucket, self._rollup_retention, may_create=bucket != "not permitted")
+        task = "not permitted" if "not permitted" in (bucket, minutes) else self._task()
+        for what, became in (("bucket", bucket), ("bucket of minutes", minutes), ("task", task)):
+            if became != "ready":
+                _log.info("InfluxDB %s of %s: %s", what, options.bucket, became)
+        return Prepared(bucket, minutes, task)
+
+    def _bucket(self, name: str, retention: float | None, *, may_create: bool) -> str:
+        bucket = find_bucket(self._client, self._options, name)
+        if bucket is None:
+            created = may_create and self._create(name, retention) is not None
+            return "created" if created else "not permitted"
+        rules = bucket.retention_rules or []
+        seconds = round(retention or 0)
+        if (rules[0].every_seconds if rules else 0) == seconds:
+            return "ready"
+        bucket.retention_rules = _rules(retention)
+        return _if_permitted("updated", lambda: self._client.buckets_api().update_bucket(bucket))
+
+    def _create(self, name: str, retention: float | None) -> Bucket | None:
+        try:
+            org = self._org_id()
+            if org is None:
+                return None
+            request = PostBucketRequest(org_id=org, name=name, retention_rules=_rules(retention))
+            return self._client.buckets_api().create_bucket(bucket=request)
+        except ApiException as error:
+            if not is_hidden(error):
+                raise
+            return None
+
+    def _task(self) -> str:
+        api = self._client.tasks_api()
+        options = self._options
+        name = task_name(options.bucket)
+        text = downsampling_task(options.bucket, options.rollup_bucket, self._retention)
+
+        def put() -> str:
+            org = self._org_id()
+            found = [task for task in api.find_tasks(name=name, org_id=org) if task.name == name]
+            if not found:
+                api.create_task(task_create_request=TaskCreateRequest(org_id=org, flux=text, status="active"))
+                return "created"
+            if found[0].flux == text:
+                return "ready"
+            api.update_task_request(found[0].id, TaskUpdateRequest(flux=text))
+            return "updated"
+
+        return _if_permitted(None, put)
+
+    def _org_id(self) -> str | None:
+        """Return the id of the organisation; None if the token may not see it."""
+        found = self._client.organizations_api().find_organizations(org=self._options.org)
+        return next((org.id for org in found if org.name == self._options.org), None)
+
+
+def _if_permitted(became: str | None, do: Callable[[], object]) -> str:
+    try:
+        done = do()
+    except ApiException as error:
+        if not is_hidden(error):
+            raise
+        return "not permitted"
+    return became or str(done)
+
+
+def _rules(retention: float | None) -> list[BucketRetentionRules]:
+    return [BucketRetentionRules(type="expire", every_seconds=round(retention or 0))]  # 0 is for ever

@@ -1,0 +1,197 @@
+"""The writer of a history in InfluxDB."""
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Sequence
+from types import TracebackType
+from typing import Any, NamedTuple, Self
+
+import msgspec
+from influxdb_client.client.influxdb_client import InfluxDBClient
+from influxdb_client.client.write_api import SYNCHRONOUS
+from influxdb_client.domain.write_precision import WritePrecision
+
+from hostpulse.bus.codec import Sample
+
+from ..errors import UnstorableError
+from ..interface import Maintenance, RejectedLine, Written
+from .connection import Server, connect, detect, reported
+from .delivery import deliver
+from .encoder import Encoder
+from .line_protocol import tag_value, text_value
+from .options import InfluxOptions
+from .schema import HOST_MEASUREMENT, INFO, LONGEST_TEXT, ONLINE
+from .setup import Prepared, Setup, check_retention
+
+__all__ = ["InfluxWriter"]
+
+_MILLISECONDS: Any = WritePrecision.MS  # a plain string, whatever its annotation says
+_CONTROL = frozenset(map(chr, (*range(0x20), *range(0x7F, 0xA0))))
+
+
+class _Parts(NamedTuple):
+    """What an open writer consists of."""
+
+    client: InfluxDBClient
+    post: Callable[[bytes], None]
+    server: Server
+    prepared: Prepared | None
+
+
+class InfluxWriter:
+    """Writes a history into a bucket of InfluxDB 2; a `Writer`.
+
+    For one thread at a time; several writers, in this and in other processes, may share a bucket.
+
+    Args:
+        options: where the bucket is.
+        retention: seconds for which raw rows are kept, an hour at least; None for ever.
+        rollup_retention: seconds for which minutes that were summed up are kept, at least as long; None for ever.
+        wall: seconds since the epoch.
+
+    Raises:
+        UsageError: the retention makes no sense.
+    """
+
+    def __init__(
+        self,
+        options: InfluxOptions,
+        *,
+        retention: float | None,
+        rollup_retention: float | None,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        check_retention(retention, rollup_retention)
+        self._options = options
+        self._retention = retention
+        self._rollup_retention = rollup_retention
+        self._wall = wall
+        self._encoder = Encoder()
+        self._open: _Parts | None = None
+
+    @property
+    def server(self) -> Server:
+        """What answers; only while open."""
+        return self._parts.server
+
+    @property
+    def prepared(self) -> Prepared | None:
+        """What `open` made ready; None where the server has no buckets. Only while open."""
+        return self._parts.prepared
+
+    def open(self) -> Self:
+        """Look who answers, see whether the token may write, and make ready what it may.
+
+        Raises:
+            StorageUnavailableError: nobody answers, or not now.
+            StorageError: the token, the organisation or the bucket is wrong.
+        """
+        if self._open is None:
+            with self._reported():
+                client = connect(self._options)
+                try:
+                    self._open = self._connect(client)
+                except BaseException:
+                    client.close()
+                    raise
+        return self
+
+    def close(self) -> None:
+        """Close the connection; may be called twice."""
+        parts, self._open = self._open, None
+        if parts is not None:
+            parts.client.close()
+
+    def write(self, samples: Sequence[Sample]) -> Written:
+        """Store a batch; acknowledged by the server on return.
+
+        Returns:
+            How many rows were stored, and those that InfluxDB has no way to hold or refuses.
+
+        Raises:
+            StorageUnavailableError: not now; write it again, after `retry_after` if that is given.
+            StorageError: not until a person mends something; write it again.
+        """
+        post = self._parts.post
+        lines, owners, rejected = self._encoder.encode(samples)
+        if lines:
+            with self._reported():
+                refusals = deliver(lines, post)
+            rejected.extend(
+                RejectedLine(owners[index], lines[index], UnstorableError(f"InfluxDB refuses a line: {reason}"))
+                for index, reason in refusals
+            )
+        else:
+            refusals = []
+        return Written(len(lines) - len(refusals), rejected=tuple(rejected))
+
+    def note_host(self, host: str, *, online: bool | None = None, info: str | None = None) -> None:
+        """Remember what a host's retained `status` or `info` says; None leaves what is known.
+
+        Raises:
+            UnstorableError: InfluxDB has no way to hold that name or that text.
+            StorageError: nothing was remembered.
+        """
+        post = self._parts.post
+        values = []
+        if online is not None:
+            values.append(b"%b=%d" % (ONLINE.encode(), online))
+        if info is not None:
+            text = _one_line(_storable(info))
+            if len(text) > LONGEST_TEXT:
+                raise UnstorableError(f"an inventory of {len(text)} characters, the limit is {LONGEST_TEXT}")
+            values.append(b"%b=%b" % (INFO.encode(), text_value(text, maximum=None)))
+        if not values:  # a point needs a field, and that the host was heard of is worth one
+            values.append(b"noted=1")
+        start = b"%b,host=%b " % (HOST_MEASUREMENT.encode(), tag_value(_storable(host)))
+        line = b"%b%b %d" % (start, b",".join(values), round(self._wall() * 1000))
+        with self._reported():
+            for _, reason in deliver([line], post):
+                raise UnstorableError(f"InfluxDB refuses what {host[:100]!a} says: {reason}")
+
+    def maintain(self, now: float) -> Maintenance:  # noqa: ARG002 - a `Writer` has it
+        """Do nothing: a task of InfluxDB sums up minutes, and its retention deletes."""
+        return Maintenance(0, 0, more=False)
+
+    def __enter__(self) -> Self:
+        return self.open()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def _parts(self) -> _Parts:
+        if self._open is None:
+            raise RuntimeError("the writer is not open")
+        return self._open
+
+    @contextlib.contextmanager
+    def _reported(self) -> Iterator[None]:
+        with reported(self._options, f"write bucket {self._options.bucket!r}", wall=self._wall):
+            yield
+
+    def _connect(self, client: InfluxDBClient) -> _Parts:
+        write = client.write_api(write_options=SYNCHRONOUS).write
+        bucket, org = self._options.bucket, self._options.org
+
+        def post(body: bytes) -> None:
+            write(bucket, org, body, write_precision=_MILLISECONDS)
+
+        server = detect(client)
+        prepared = None
+        if server.has_flux:
+            setup = Setup(client, self._options, retention=self._retention, rollup_retention=self._rollup_retention)
+            prepared = setup.run(lambda: post(b""))
+        return _Parts(client, post, server, prepared)
+
+
+def _storable(text: str) -> str:
+    """Return the text with what is not Unicode, such as a topic may bring, written out."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _one_line(text: str) -> str:
+    """Return text without control characters: as it is, or as JSON, which begins with a quote; see `hosts`."""
+    return msgspec.json.encode(text).decode() if text.startswith('"') or not _CONTROL.isdisjoint(text) else text

@@ -1,0 +1,153 @@
+"""What a server may say of a write, from one that says it on demand."""
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from hostpulse.bus.codec import Sample
+from hostpulse.bus.errors import UsageError
+from hostpulse.consumer.storage import StorageError, StorageUnavailableError
+from hostpulse.consumer.storage.influxdb import InfluxOptions, InfluxReader, InfluxWriter
+
+START = 1_770_000_000_000
+Make = Callable[..., Sample]
+NOON = 1_767_268_800.0  # 2026-01-01T12:00:00Z
+
+
+def writer_to(fake: Any) -> InfluxWriter:
+    return InfluxWriter(fake.options, retention=None, rollup_retention=None, wall=lambda: NOON)
+
+
+@pytest.mark.parametrize("status", [429, 500, 502, 503, 504, 408])
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [
+        ({}, None),
+        ({"Retry-After": "7"}, 7.0),
+        ({"retry-after": "Thu, 01 Jan 2026 12:00:30 GMT"}, 30.0),
+        ({"Retry-After": "soon"}, None),
+        ({"Retry-After": "-5"}, 0.0),
+        ({"Retry-After": "nan"}, None),
+        ({"Retry-After": "1e9"}, 3600.0),
+    ],
+)
+def test_what_passes_says_when(
+    fake_influx: Any, sample: Make, status: int, header: dict[str, str], seconds: float | None
+) -> None:
+    fake_influx.answer = lambda _: (status, header, "<html>busy</html>")
+    with writer_to(fake_influx) as writer:
+        with pytest.raises(StorageUnavailableError, match=f"not ready .{status}: <html>busy") as caught:
+            writer.write([sample("cpu", START)])
+        assert caught.value.retry_after == seconds
+        assert len(fake_influx.bodies) == 1  # the client itself does not try again
+        fake_influx.answer = lambda _: (204, {}, "")
+        assert writer.write([sample("cpu", START)]).rows == 1
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 405, 301])
+def test_what_a_person_has_to_mend_is_one_line(fake_influx: Any, sample: Make, status: int) -> None:
+    fake_influx.answer = lambda _: (status, {"Location": "http://elsewhere"}, '{"code":"x","message":"no\\nway"}')
+    with writer_to(fake_influx) as writer, pytest.raises(StorageError, match=str(status)) as caught:
+        writer.write([sample("cpu", START)])
+    assert not isinstance(caught.value, StorageUnavailableError)
+    assert "\n" not in str(caught.value)
+    assert len(fake_influx.bodies) == 1
+
+
+@pytest.mark.parametrize("status", [500, 400, 422])
+@pytest.mark.parametrize("words", ["partial write of line protocol occurred", "unable to parse 'x'"])
+def test_a_fault_of_the_data_is_known_whatever_the_status(
+    fake_influx: Any, sample: Make, status: int, words: str
+) -> None:
+    fake_influx.answer = lambda body: (status, {}, words) if b"user_percent=13" in body else (204, {}, "")
+    with writer_to(fake_influx) as writer:
+        written = writer.write([sample("cpu", START + index, user_percent=float(index)) for index in range(64)])
+    assert written.rows == 63
+    [rejected] = written.rejected
+    assert rejected.index == 13
+    assert b"user_percent=13" in rejected.line
+    assert words in str(rejected.error)
+    assert len(fake_influx.bodies) <= 2 * 7
+
+
+def test_a_body_that_is_too_large_is_split(fake_influx: Any, sample: Make) -> None:
+    fake_influx.answer = lambda body: (413, {}, "too large") if body.count(b"\n") >= 10 else (204, {}, "")
+    with writer_to(fake_influx) as writer:
+        assert writer.write([sample("cpu", START + index) for index in range(100)]).rows == 100
+    stored = [line for body in fake_influx.bodies if 0 < body.count(b"\n") < 10 for line in body.split(b"\n")]
+    assert len(stored) == len(set(stored)) == 100
+
+
+def test_a_line_that_is_too_large_alone_is_rejected(fake_influx: Any, sample: Make) -> None:
+    fake_influx.answer = lambda body: (413, {}, "too large") if b"host=big" in body else (204, {}, "")
+    with writer_to(fake_influx) as writer:
+        written = writer.write([sample("cpu", START, "small"), sample("cpu", START, "big")])
+    assert (written.rows, [line.index for line in written.rejected]) == (1, [1])
+
+
+@pytest.mark.parametrize("status", [400, 422])
+def test_what_refuses_everything_is_not_blamed_on_the_lines(fake_influx: Any, sample: Make, status: int) -> None:
+    fake_influx.answer = lambda _: (status, {}, "plain HTTP was sent to an HTTPS port")
+    with writer_to(fake_influx) as writer, pytest.raises(StorageError, match="refuses whatever"):
+        writer.write([sample("cpu", START + index) for index in range(50)])
+    assert len(fake_influx.bodies) == 2
+
+
+def test_nobody_listens() -> None:
+    options = InfluxOptions(url="http://127.0.0.1:1", token="t", org="o", bucket="b")
+    for opened in (InfluxWriter(options, retention=None, rollup_retention=None), InfluxReader(options)):
+        with pytest.raises(StorageUnavailableError, match=r"127\.0\.0\.1:1 cannot be reached .*; start it") as caught:
+            opened.open()
+        assert "\n" not in str(caught.value)
+
+
+def test_a_server_that_hangs(fake_influx: Any, sample: Make) -> None:
+    done = threading.Event()
+    fake_influx.answer = lambda _: (204, {}, "") if done.wait(10) else (500, {}, "")
+    options = InfluxOptions(url=fake_influx.options.url, token="t", org="o", bucket="b", timeout=0.3)
+    with InfluxWriter(options, retention=None, rollup_retention=None) as writer:
+        with pytest.raises(StorageUnavailableError, match="timed out"):
+            writer.write([sample("cpu", START)])
+        done.set()
+
+
+def test_influxdb_3_is_written_and_not_read(fake_influx: Any, sample: Make) -> None:
+    with writer_to(fake_influx) as writer:
+        assert (writer.server.build, writer.server.version, writer.prepared) == ("Core", "3.10.1", None)
+        assert writer.write([sample("cpu", START)]).rows == 1
+    with pytest.raises(StorageError, match=r"no InfluxDB 2 .Core 3.10.1.*cannot read"):
+        InfluxReader(fake_influx.options).open()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"url": "localhost:8086"},
+        {"url": "ftp://localhost"},
+        {"url": "http://"},
+        {"url": "http://[::1"},
+        {"url": "http://host:port"},
+        {"token": ""},
+        {"token": "a\nb"},
+        {"token": "ключ"},
+        {"org": ""},
+        {"bucket": ""},
+    ],
+)
+def test_options_that_make_no_sense(wrong: dict[str, str]) -> None:
+    right: dict[str, Any] = {"url": "http://localhost:8086", "token": "t", "org": "o", "bucket": "b"}
+    InfluxOptions(**right)
+    with pytest.raises(UsageError, match=next(iter(wrong))):
+        InfluxOptions(**{**right, **wrong})
+
+
+def test_a_token_is_not_shown() -> None:
+    assert "secret" not in repr(InfluxOptions(url="http://localhost:8086", token="secret", org="o", bucket="b"))
+
+
+@pytest.mark.parametrize(("raw", "minutes"), [(60, None), (0, None), (3600, 60), (None, 7200), (7200, 3600)])
+def test_a_retention_that_makes_no_sense(fake_influx: Any, raw: float | None, minutes: float | None) -> None:
+    with pytest.raises(UsageError):
+        InfluxWriter(fake_influx.options, retention=raw, rollup_retention=minutes)

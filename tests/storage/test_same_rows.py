@@ -1,0 +1,264 @@
+"""Both stores give the same answers."""
+
+import random
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from hostpulse.bus import messages
+from hostpulse.bus.codec import Sample
+from hostpulse.bus.errors import UsageError
+from hostpulse.bus.messages import SUBSYSTEMS, TABLES, CpuCore, DiskDevice, DiskMount, NetworkInterface
+from hostpulse.consumer.storage import (
+    Host,
+    Latest,
+    LatestQuery,
+    Point,
+    Reader,
+    RowQuery,
+    Series,
+    SeriesQuery,
+    StorageError,
+    Writer,
+)
+from hostpulse.consumer.storage.embedded import EmbeddedReader, EmbeddedWriter
+from hostpulse.consumer.storage.influxdb import InfluxOptions, InfluxReader, InfluxWriter
+
+START = 1_769_997_600_000  # a whole hour
+SECONDS = START // 1000
+Make = Callable[..., Sample]
+Store = tuple[Writer, Reader]
+
+
+@pytest.fixture(params=["embedded", "influxdb"])
+def store(request: pytest.FixtureRequest) -> Iterator[Store]:
+    if request.param == "embedded":
+        yield request.getfixturevalue("writer"), request.getfixturevalue("reader")
+    else:
+        yield request.getfixturevalue("influx_writer"), request.getfixturevalue("influx_reader")
+
+
+def rows(reader: Reader, table: str, **query: Any) -> list[Any]:
+    """Return all rows, those of one moment sorted."""
+    found: list[Any] = [
+        row for batch in reader.rows(RowQuery(**{"table": table, "start": 0, "end": 10**10, **query})) for row in batch
+    ]
+    assert [row[0] for row in found] == sorted(row[0] for row in found)
+    return sorted(found, key=lambda row: row[: 2 if TABLES[table].key is None else 3])
+
+
+VALUES = {
+    float: st.floats(allow_nan=False, allow_infinity=False, width=64),
+    int: st.integers(0, 2**53),
+    bool: st.booleans(),
+    str: st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=20),
+}
+NAMES = st.sampled_from(["a", "/", "/var/my lib", "a,b=c d", '"; DROP', "\\x", "☃", " ", "#"])
+
+
+def fields_of(table: str) -> st.SearchStrategy[dict[str, Any]]:
+    return st.fixed_dictionaries({}, optional={field.name: VALUES[field.type] for field in TABLES[table].fields})
+
+
+@st.composite
+def any_message(draw: st.DrawFn) -> tuple[str, str, dict[str, Any]]:
+    subsystem = draw(st.sampled_from(sorted(SUBSYSTEMS)))
+    fields = draw(fields_of(subsystem))
+    for table in TABLES.values():
+        if table.subsystem == subsystem and table.map and draw(st.booleans()):
+            struct = getattr(messages, subsystem.capitalize() + table.map.capitalize())
+            entries = draw(st.dictionaries(NAMES, fields_of(table.name), max_size=3))
+            fields[table.map] = {key: struct(**entry) for key, entry in entries.items()}
+    return subsystem, draw(NAMES), fields
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(batch=st.lists(any_message(), min_size=1, max_size=10))
+def test_any_messages(batch: list[Any], influx_server: Any, tmp_path_factory: Any, sample: Make) -> None:
+    samples = [
+        sample(subsystem, START + 1700 * index, host, index + 1, **fields)
+        for index, (subsystem, host, fields) in enumerate(batch)
+    ]
+    directory = tmp_path_factory.mktemp("same")
+    options = influx_server.options(f"test-{directory.name}-{time.time_ns()}")
+    stores = (
+        (EmbeddedWriter(directory / "h", retention=None, rollup_retention=None), EmbeddedReader(directory / "h")),
+        (InfluxWriter(options, retention=None, rollup_retention=None), InfluxReader(options)),
+    )
+    seen = []
+    try:
+        for writer, reader in stores:
+            with writer, reader:
+                assert writer.write(samples).rows == writer.write(samples).rows
+                tables = {name: rows(reader, name) for name in TABLES}
+                one_field = {
+                    table.name: rows(reader, table.name, fields=(table.fields[-1].name,))
+                    for table in TABLES.values()
+                    if table.fields
+                }
+                latest = {name: reader.latest(LatestQuery(table=name, since=0)) for name in TABLES}
+                seen.append((tables, one_field, latest, reader.hosts()))
+    finally:
+        influx_server.forget(options)
+        shutil.rmtree(directory)
+    assert seen[0] == seen[1]
+    assert sum(map(len, seen[0][0].values())) >= len(batch)
+    types = [[type(value) for table in tables.values() for row in table for value in row] for tables, *_ in seen]
+    assert types[0] == types[1]
+
+
+@pytest.fixture
+def filled(store: Store, sample: Make) -> Reader:
+    writer, reader = store
+    generator = random.Random(7)  # noqa: S311
+    batch = [
+        sample(
+            "cpu",
+            START + second * 1000 + generator.randrange(1000),
+            host,
+            second + 1,
+            user_percent=generator.uniform(0, 100),
+            frequency_hertz=generator.randrange(10**9, 4 * 10**9),
+            core={key: CpuCore(utilization_percent=float(second + index)) for index, key in enumerate("01")},
+        )
+        for second in range(0, 7200, 3)
+        for host in ("alpha", "beta")
+        if (second // 900) % 3 != 1 or host == "alpha"
+    ]
+    generator.shuffle(batch)
+    for first in range(0, len(batch), 700):
+        writer.write(batch[first : first + 700])
+    return reader
+
+
+_EXPECTED: dict[Any, Any] = {}
+
+
+def same(key: Any, found: Any) -> Any:
+    """Compare with what the other store gave."""
+    expected = _EXPECTED.setdefault(key, found)
+    assert found == expected
+    return found
+
+
+def rounded(found: list[Series]) -> list[Any]:
+    return [
+        (one.host, one.key, [(p.timestamp, round(float(p.value), 6), p.minimum, p.maximum) for p in one.points])
+        for one in found
+    ]
+
+
+@pytest.mark.parametrize("every", [0.5, 7.5, 60, 90, 300, 3600, 86_400, 366 * 86_400])
+@pytest.mark.parametrize(("start", "end"), [(0, 7200), (-10_000, 99_999), (100.5, 3700.25), (9000, 9001)])
+@pytest.mark.parametrize("field", ["user_percent", "frequency_hertz", "steal_percent"])
+def test_buckets(filled: Reader, field: str, start: float, end: float, every: float) -> None:
+    query = SeriesQuery(table="cpu", field=field, start=SECONDS + start, end=SECONDS + end, every=every)
+    found = same(query, rounded(filled.series(query)))
+    assert bool(found) == (field != "steal_percent" and (start < 7200 or every > 3600))
+
+
+def test_rows_of_ranges_and_devices(filled: Reader) -> None:
+    for number, query in enumerate(
+        [
+            {},
+            {"hosts": ("alpha",)},
+            {"hosts": ("beta", "nobody"), "keys": ("1",)},
+            {"keys": ()},
+            {"hosts": ()},
+            {"start": SECONDS + 100.001, "end": SECONDS + 200.5},
+            {"fields": ()},
+            {"fields": ("frequency_hertz", "utilization_percent")},
+            {"start": -1e300, "end": 1e300},
+            {"start": 1e200, "end": 1e300},
+        ]
+    ):
+        for table in ("cpu", "cpu_core"):
+            found = same((number, table), rows(filled, table, **query))
+            assert all(
+                len(row) == len(RowQuery(**{"table": table, "start": 0, "end": 1, **query}).columns) for row in found
+            )
+            exact = filled.count(RowQuery(**{"table": table, "start": 0, "end": 10**10, **query}))
+            assert abs(exact - len(found)) <= 120
+
+
+def test_raw_values(filled: Reader) -> None:
+    query = SeriesQuery(table="cpu_core", field="utilization_percent", start=0, end=10**10, every=None, keys=("0",))
+    found = same("raw", filled.series(query))
+    assert [(series.host, series.key) for series in found] == [("alpha", "0"), ("beta", "0")]
+
+
+@pytest.mark.parametrize("every", [None, 60])
+def test_too_many_points_are_refused(filled: Reader, every: float | None) -> None:
+    query = {"table": "cpu", "field": "user_percent", "start": 0, "end": 10**10, "every": every}
+    points = sum(len(series.points) for series in filled.series(SeriesQuery(**query)))
+    assert sum(len(one.points) for one in filled.series(SeriesQuery(**query, maximum_points=points))) == points
+    with pytest.raises(UsageError, match=f"more than {points - 1} points"):
+        filled.series(SeriesQuery(**query, maximum_points=points - 1))
+    assert filled.hosts() == [Host("alpha", None, None), Host("beta", None, None)]  # the connection is still good
+
+
+def test_the_latest_of_each_field(store: Store, sample: Make) -> None:
+    writer, reader = store
+    writer.write(
+        [
+            sample("disk", START, mount={"/": DiskMount(used_percent=1.0, state="ok", device="")}),
+            sample("disk", START + 30_000, mount={"/": DiskMount(used_percent=2.0, inodes_used=7)}),
+            sample("disk", START + 40_000, device={"sda": DiskDevice(busy_percent=3.0)}, read_bytes_per_second=4),
+            sample("disk", START + 42_000, "beta", mount={"/": DiskMount(used_percent=5.0)}),
+            sample("disk", START + 44_000, write_bytes_per_second=6),
+            sample("disk", START + 46_000, mount={"/": DiskMount()}),
+        ]
+    )
+    assert reader.latest(LatestQuery(table="disk_mount", since=SECONDS)) == [
+        Latest("alpha", "/", START + 46_000, {"used_percent": 2.0, "state": "ok", "device": "", "inodes_used": 7}),
+        Latest("beta", "/", START + 42_000, {"used_percent": 5.0}),
+    ]
+    assert reader.latest(LatestQuery(table="disk", since=SECONDS, hosts=("alpha",))) == [
+        Latest("alpha", None, START + 46_000, {"read_bytes_per_second": 4, "write_bytes_per_second": 6}),
+    ]
+    assert reader.latest(LatestQuery(table="disk_mount", since=SECONDS + 60)) == []
+    assert reader.latest(LatestQuery(table="disk_mount", since=0, hosts=())) == []
+    assert reader.latest(LatestQuery(table="battery", since=1e300)) == []
+
+
+def test_text_and_flags(store: Store, sample: Make) -> None:
+    writer, reader = store
+    up, down = NetworkInterface(link="up", speed_bits_per_second=10**9), NetworkInterface(link="", sent_bytes=0)
+    writer.write(
+        [
+            sample("battery", START, mains=True),
+            sample("battery", START + 1000, mains=False),
+            sample("network", START, interface={"eth0": up, "lo": down}),
+        ]
+    )
+    flags = SeriesQuery(table="battery", field="mains", start=SECONDS, end=SECONDS + 60, every=60)
+    assert reader.series(flags)[0].points == [Point(START, 0.5, 0, 1)]
+    text = SeriesQuery(table="network_interface", field="link", start=SECONDS, end=SECONDS + 60, every=None)
+    assert [(one.key, one.points[0].value) for one in reader.series(text)] == [("eth0", "up"), ("lo", "")]
+    assert rows(reader, "network_interface", fields=("link", "sent_bytes")) == [
+        (START, "alpha", "eth0", "up", None),
+        (START, "alpha", "lo", "", 0),
+    ]
+    assert rows(reader, "battery", fields=("mains",)) == [(START, "alpha", 1), (START + 1000, "alpha", 0)]
+
+
+def test_nothing_is_there(store: Store) -> None:
+    _, reader = store
+    assert reader.hosts() == []
+    assert rows(reader, "cpu") == []
+    assert reader.count(RowQuery(table="cpu", start=0, end=1)) == 0
+    assert reader.series(SeriesQuery(table="cpu", field="user_percent", start=0, end=1, every=60)) == []
+
+
+def test_a_store_that_is_not_there(influx_server: Any, tmp_path: Path) -> None:
+    missing: InfluxOptions = influx_server.options("nowhere")
+    for reader in (EmbeddedReader(tmp_path / "none"), InfluxReader(missing)):
+        with pytest.raises(StorageError) as caught:
+            reader.open()
+        assert "\n" not in str(caught.value)
