@@ -145,7 +145,8 @@ class Receiver:
             self._stream = stream
             self._waker.wait(stream, self._pause(client), writing=self._writing(client, stream))
             # Read before anything is judged: take() may have been long, and the broker's answer lies there.
-            self._read(client, stream)
+            if not self._overfull():
+                self._read(client, stream)
             self._write(client, stream)
             client.loop_misc()
             self._watch(client, stream)
