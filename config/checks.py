@@ -27,6 +27,7 @@ def find_conflicts(settings: Settings, secret: Container[str]) -> Iterator[Confl
     yield from _login(settings.mqtt)
     yield from _certificates(settings.mqtt, secret)
     yield from _retention(settings.store, secret)
+    yield from _influxdb(settings)
 
 
 def _shown(key: str, value: object, secret: Container[str]) -> str:
@@ -73,3 +74,10 @@ def _retention(store: Store, secret: Container[str]) -> Iterator[Conflict]:
             f"{_shown('store.retention', store.retention, secret)} is longer than "
             f"{_shown('store.rollup_retention', store.rollup_retention, secret)}",
         )
+
+
+def _influxdb(settings: Settings) -> Iterator[Conflict]:
+    for name in ("token", "org"):
+        if settings.store.kind == "influxdb" and getattr(settings.influxdb, name) is None:
+            key = f"influxdb.{name}"
+            yield Conflict((key, "store.kind"), f"{key} is not set, and store.kind is influxdb; set it")

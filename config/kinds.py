@@ -5,6 +5,7 @@ The text of a `ValueError` here continues a line that begins with the key: "inte
 
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
@@ -19,6 +20,7 @@ __all__ = [
     "ClientId",
     "Duration",
     "HostName",
+    "HttpAddress",
     "List",
     "LogLevelText",
     "Name",
@@ -30,6 +32,7 @@ __all__ = [
     "Prefix",
     "Secret",
     "Subsystem",
+    "Token",
     "UserPath",
 ]
 
@@ -92,6 +95,18 @@ def _check_network_host(text: str) -> str:
     return text
 
 
+def _check_http_address(text: str) -> str:
+    # The text is not shown: it may hold a password.
+    try:
+        address = urlsplit(text)
+        valid = address.scheme in {"http", "https"} and bool(address.hostname) and address.port != 0
+    except ValueError:
+        valid = False
+    if not valid:
+        raise ValueError("must be an address such as http://127.0.0.1:8086")
+    return text
+
+
 def _check_mqtt_length(text: str) -> str:
     if len(text.encode()) > _MAXIMUM_MQTT_TEXT:
         raise ValueError(f"must be at most {_MAXIMUM_MQTT_TEXT} bytes long")
@@ -106,6 +121,13 @@ def _check_secret(secret: SecretStr) -> SecretStr:
         _check_mqtt_length(text)
     except UnicodeEncodeError:
         raise ValueError("must be UTF-8 text") from None
+    return secret
+
+
+def _check_token(secret: SecretStr) -> SecretStr:
+    text = secret.get_secret_value()
+    if not text or not text.isascii() or not text.isprintable():
+        raise ValueError("must be printable ASCII text, as it was given out")
     return secret
 
 
@@ -152,12 +174,14 @@ List = Field(max_length=_MAXIMUM_ENTRIES)
 
 HostName = Annotated[_Text, AfterValidator(_check_topic_part)]
 NetworkHost = Annotated[_Text, AfterValidator(_check_network_host)]
+HttpAddress = Annotated[_Text, AfterValidator(_check_http_address)]
 ClientId = Annotated[_Text, AfterValidator(_check_topic_part)]
 Name = Annotated[str, Field(min_length=1), AfterValidator(_check_printable), AfterValidator(_check_mqtt_length)]
 Prefix = Annotated[_Text, AfterValidator(_check_prefix)]
 Pattern = Annotated[str, Field(min_length=1, max_length=255)]
 Port = Annotated[int, Field(ge=1, le=65_535), NotBool]
 Secret = Annotated[SecretStr, AfterValidator(_check_secret)]
+Token = Annotated[SecretStr, AfterValidator(_check_token)]
 Duration = Annotated[
     str, Field(max_length=32, json_schema_extra={"format": "duration"}), AfterValidator(_check_duration)
 ]

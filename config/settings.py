@@ -17,6 +17,7 @@ from .kinds import (
     ClientId,
     Duration,
     HostName,
+    HttpAddress,
     List,
     LogLevelText,
     Name,
@@ -28,10 +29,11 @@ from .kinds import (
     Prefix,
     Secret,
     Subsystem,
+    Token,
     UserPath,
 )
 
-__all__ = ["Broker", "Collect", "Mqtt", "Roots", "Settings", "Store"]
+__all__ = ["Broker", "Collect", "InfluxDB", "Mqtt", "Roots", "Settings", "Store"]
 
 _MQTT_PORT = 1883
 _MQTT_TLS_PORT = 8883
@@ -170,7 +172,9 @@ class Broker(_Section):
 class Store(_Section):
     """Where history is kept, and for how long."""
 
-    kind: Literal["embedded"] = Field(default="embedded", description="Where history is kept.")
+    kind: Literal["embedded", "influxdb"] = Field(
+        default="embedded", description="Where history is kept: in a file in `data_dir`, or in InfluxDB 2."
+    )
     retention: Duration = Field(default="30d", description="How long every sample is kept.")
     rollup_retention: Duration = Field(default="2y", description="How long the means of each minute are kept.")
 
@@ -183,6 +187,24 @@ class Store(_Section):
     def rollup_retention_seconds(self) -> float:
         """How long the means of each minute are kept."""
         return parse_duration(self.rollup_retention)
+
+
+class InfluxDB(_Section):
+    """The InfluxDB 2 server of `store.kind = "influxdb"`."""
+
+    url: HttpAddress = Field(default="http://127.0.0.1:8086", description="Address of the server.")
+    token: Token | None = Field(
+        default=None,
+        description="Token that may write or read the bucket; better kept in a secret file.",
+        examples=["the token"],
+        json_schema_extra={"otherwise": "none"},
+    )
+    org: Name | None = Field(
+        default=None, description="Organisation.", examples=["home"], json_schema_extra={"otherwise": "none"}
+    )
+    bucket: Name = Field(
+        default="hostpulse", description="Bucket of every sample; the means of each minute go to `<bucket>_minutes`."
+    )
 
 
 class Roots(_Section):
@@ -240,6 +262,7 @@ class Settings(BaseSettings):
     mqtt: Mqtt = Field(default_factory=Mqtt)
     broker: Broker = Field(default_factory=Broker)
     store: Store = Field(default_factory=Store)
+    influxdb: InfluxDB = Field(default_factory=InfluxDB)
     roots: Roots = Field(default_factory=Roots)
     collect: Collect = Field(default_factory=Collect)
 

@@ -9,7 +9,8 @@ from hostpulse.bus.mqtt import MqttOptions, Receiver
 from hostpulse.bus.topics import Topics
 
 from .dead_letter import DeadLetterFile
-from .storage.embedded import EmbeddedWriter
+from .storage import Writer
+from .storage.options import InfluxOptions
 from .store import StoreRole
 
 __all__ = ["HISTORY_FILE", "ConsumerOptions", "StoreService"]
@@ -25,6 +26,7 @@ class ConsumerOptions(Struct, frozen=True, kw_only=True):
         mqtt: the broker; the client id names the session that the broker keeps for us.
         data_dir: where history and dead letters are.
         prefix: first part of every topic.
+        influxdb: where InfluxDB is; None for the embedded store.
         retention_seconds: how long every sample is kept.
         rollup_retention_seconds: how long the means of each minute are kept.
         log_level: of Python's logging.
@@ -33,9 +35,27 @@ class ConsumerOptions(Struct, frozen=True, kw_only=True):
     mqtt: MqttOptions
     data_dir: str
     prefix: str = "hostpulse"
+    influxdb: InfluxOptions | None = None
     retention_seconds: float
     rollup_retention_seconds: float
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+def _writer(options: ConsumerOptions) -> Writer:
+    """Return the store that the options choose. Each is imported where it is chosen: InfluxDB's client is large."""
+    if options.influxdb is not None:
+        from .storage.influxdb.writer import InfluxWriter
+
+        return InfluxWriter(
+            options.influxdb, retention=options.retention_seconds, rollup_retention=options.rollup_retention_seconds
+        )
+    from .storage.embedded import EmbeddedWriter
+
+    return EmbeddedWriter(
+        Path(options.data_dir) / HISTORY_FILE,
+        retention=options.retention_seconds,
+        rollup_retention=options.rollup_retention_seconds,
+    )
 
 
 class StoreService:
@@ -44,11 +64,7 @@ class StoreService:
     def __init__(self, options: ConsumerOptions) -> None:
         directory = Path(options.data_dir)
         topics = Topics(options.prefix)
-        self._writer = EmbeddedWriter(
-            directory / HISTORY_FILE,
-            retention=options.retention_seconds,
-            rollup_retention=options.rollup_retention_seconds,
-        )
+        self._writer = _writer(options)
         role = StoreRole(topics, self._writer, DeadLetterFile(directory / _DEAD_LETTER_FILE))
         self._receiver = Receiver(options.mqtt, [topics.all_hosts], role.take, idle=role.idle)
 

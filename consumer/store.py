@@ -22,7 +22,7 @@ from hostpulse.bus.mqtt import Batch
 from hostpulse.bus.topics import HostTopic, Topics, escape, unescape
 
 from .dead_letter import DeadLetter, DeadLetterFile
-from .storage import StorageError, TooManyDevicesError, Writer
+from .storage import StorageError, TooManyDevicesError, UnstorableError, Writer
 
 __all__ = ["StoreRole"]
 
@@ -61,6 +61,7 @@ class StoreRole:
         wall: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._topics = topics
         self._writer = writer
         self._dead_letters = dead_letters
         self._wall = wall
@@ -81,13 +82,17 @@ class StoreRole:
         """
         samples, notes, unusable = self._understand(batch)
         if samples:
-            for refusal in self._writer.write(samples).refused:
+            written = self._writer.write(samples)
+            for refusal in written.refused:
                 self._refuse(refusal)
+            unusable += [DeadLetter(self._name(samples[one.index]), one.line, one.error) for one in written.rejected]
         for note in notes.values():
             try:
                 self._writer.note_host(note.host, online=note.online, info=note.info)
             except TooManyDevicesError as refusal:
                 self._refuse(refusal)
+            except UnstorableError as error:
+                unusable.append(DeadLetter(self._topics.info(note.host).encode(), (note.info or "").encode(), error))
         if unusable:
             self._dead_letters.keep(unusable)
             self._report(unusable)
@@ -123,6 +128,9 @@ class StoreRole:
             except MessageError as error:
                 unusable.append(DeadLetter(name, payload, error))
         return samples, notes, unusable
+
+    def _name(self, sample: Sample) -> bytes:
+        return self._topics.sample(sample.envelope.host, sample.envelope.subsystem).encode()
 
     def _topic(self, name: bytes) -> HostTopic:
         try:

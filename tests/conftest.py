@@ -3,8 +3,16 @@ import signal
 import pytest
 
 from .brokers import broker, broker_kind, certificates, make_broker
+from .influxdb import influx_server, killable_influx_server
 
-__all__ = ["broker", "broker_kind", "certificates", "make_broker"]  # fixtures for all folders
+__all__ = [  # fixtures for all folders
+    "broker",
+    "broker_kind",
+    "certificates",
+    "influx_server",
+    "killable_influx_server",
+    "make_broker",
+]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -43,7 +43,8 @@ class Receiver:
             comes for it.
         filters: what to subscribe to, QoS 1.
         take: is given each batch. When it returns, the batch is acknowledged. If it raises, nothing is, and the same
-            messages come again, with what has come since. What was unacknowledged when a connection broke comes twice.
+            messages come again, with what has come since, not before the exception's `retry_after` seconds if it has
+            such an attribute. What was unacknowledged when a connection broke comes twice.
         batch_messages: how many make a batch; at most half of what the broker sends without an acknowledgement.
         linger_seconds: how long a batch may wait to grow.
         idle: called between batches, at least every `idle_seconds`. An exception in it is logged and goes no further.
@@ -224,7 +225,9 @@ class Receiver:
         try:
             self._take(self._batch)
         except Exception as error:  # noqa: BLE001  whatever it was, nothing is acknowledged and all of it comes again
-            self._not_before = self._clock() + self._retry.delay()
+            # A store that is overloaded may say when it wants to be tried again.
+            wanted = getattr(error, "retry_after", None) or 0.0
+            self._not_before = self._clock() + max(wanted, self._retry.delay())
             if (text := repr(error)) != self._take_failure:
                 self._take_failure = text
                 _log.error("what has come cannot be stored: %s (nothing is acknowledged; trying again)", error)

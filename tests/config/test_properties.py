@@ -31,6 +31,9 @@ VALUES: dict[str, st.SearchStrategy[object]] = {
     "mqtt.prefix": MQTT_PREFIXES,
     "broker.port": PORTS,
     "store.kind": st.just("embedded"),
+    "influxdb.url": st.from_regex(r"https?://[a-z0-9]{1,20}(:[1-9][0-9]{0,3})?", fullmatch=True),
+    "influxdb.org": PRINTABLE,
+    "influxdb.bucket": PRINTABLE,
     "store.retention": st.integers(1, 700).map(lambda days: f"{days}d"),
     "store.rollup_retention": st.integers(2, 99).map(lambda years: f"{years}y"),
     "roots.proc": PATHS,
@@ -43,7 +46,7 @@ VALUES: dict[str, st.SearchStrategy[object]] = {
     "collect.ignore_mounts": PATTERNS,
 }
 # These need a partner or a file; their tests are in test_mistakes and test_precedence.
-APART = {"mqtt.password", "mqtt.ca_file", "mqtt.cert_file", "mqtt.key_file"}
+APART = {"influxdb.token", "mqtt.password", "mqtt.ca_file", "mqtt.cert_file", "mqtt.key_file"}
 
 
 def toml_of(values: dict[str, object]) -> str:

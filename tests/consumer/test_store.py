@@ -1,5 +1,6 @@
 """The role `store`: what may be acknowledged, what is set aside, what is left alone."""
 
+import base64
 import json
 import logging
 from collections.abc import Callable
@@ -16,7 +17,14 @@ from hostpulse.bus.inventory import Inventory, Processor
 from hostpulse.bus.mqtt import Batch
 from hostpulse.bus.topics import Topics
 from hostpulse.consumer.dead_letter import DeadLetterFile
-from hostpulse.consumer.storage import StorageError, StorageUnavailableError, TooManyDevicesError, Written
+from hostpulse.consumer.storage import (
+    RejectedLine,
+    StorageError,
+    StorageUnavailableError,
+    TooManyDevicesError,
+    UnstorableError,
+    Written,
+)
 from hostpulse.consumer.storage.embedded import EmbeddedReader, EmbeddedWriter
 from hostpulse.consumer.store import StoreRole
 
@@ -269,3 +277,29 @@ def test_nothing_stops_the_real_store(
         role.take(Batch([topic, CPU.encode()], [payload, message()], set()))
     with EmbeddedReader(path) as reader:
         assert "web-1" in [known.name for known in reader.hosts()]
+
+
+def test_a_row_that_can_never_be_stored_is_a_dead_letter_and_the_rest_is_acknowledged(
+    role: StoreRole, writer: FakeWriter, dead_letters: DeadLetterFile, batch: Callable[..., Batch]
+) -> None:
+    writer.written = Written(1, rejected=(RejectedLine(1, b"disk_mount,host=b ...", UnstorableError("no such tag")),))
+    role.take(
+        batch(
+            ("hostpulse/a/cpu", message(host="a")), ("hostpulse/b c/cpu", b"{"), ("hostpulse/b/cpu", message(host="b"))
+        )
+    )
+    letters = [json.loads(line) for line in dead_letters.path.read_text().splitlines()]
+    assert [(one["topic"], one["kind"]) for one in letters] == [
+        ("hostpulse/b c/cpu", "malformed"),
+        ("hostpulse/b/cpu", "unstorable"),
+    ]
+    assert base64.b64decode(letters[1]["payload"]) == b"disk_mount,host=b ..."
+
+
+def test_a_host_that_can_never_be_noted_is_a_dead_letter(
+    role: StoreRole, writer: FakeWriter, dead_letters: DeadLetterFile, batch: Callable[..., Batch]
+) -> None:
+    writer.note_error = UnstorableError("no such host")
+    role.take(batch(("hostpulse/a/status", b"online")))
+    (line,) = dead_letters.path.read_text().splitlines()
+    assert (json.loads(line)["topic"], json.loads(line)["kind"]) == ("hostpulse/a/info", "unstorable")

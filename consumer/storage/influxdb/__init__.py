@@ -9,7 +9,7 @@ with open_reader(options) as reader:
     for batch in reader.rows(query): ...
 """
 
-from .options import InfluxOptions
+from ..options import InfluxOptions
 from .reader import InfluxReader
 from .setup import Prepared
 from .writer import InfluxWriter

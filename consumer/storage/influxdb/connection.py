@@ -17,7 +17,7 @@ from influxdb_client.service.ping_service import PingService
 from urllib3.exceptions import HTTPError
 
 from ..errors import StorageError, StorageUnavailableError
-from .options import InfluxOptions
+from ..options import InfluxOptions
 
 __all__ = ["Server", "connect", "detect", "is_hidden", "message_of", "reported"]
 

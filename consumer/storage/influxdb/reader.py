@@ -17,10 +17,10 @@ from hostpulse.bus.messages import TABLES
 
 from ..errors import StorageError
 from ..interface import Host, Latest, LatestQuery, Point, Row, RowQuery, Series, SeriesQuery, field_named
+from ..options import InfluxOptions
 from .answer import Columns, read_answer
 from .connection import connect, detect, reported
 from .flux import Flux
-from .options import InfluxOptions
 from .rows import TEXTS, collect_rows, converter, moment_of
 from .schema import (
     AGGREGATE_TAG,

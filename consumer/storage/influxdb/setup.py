@@ -18,9 +18,9 @@ from influxdb_client.rest import ApiException
 
 from hostpulse.bus.errors import UsageError
 
+from ..options import InfluxOptions
 from .connection import is_hidden
 from .downsampling import downsampling_task, task_name
-from .options import InfluxOptions
 
 __all__ = ["Prepared", "Setup", "check_retention", "find_bucket"]
 

@@ -15,11 +15,11 @@ from hostpulse.bus.codec import Sample
 
 from ..errors import UnstorableError
 from ..interface import Maintenance, RejectedLine, Written
+from ..options import InfluxOptions
 from .connection import Server, connect, detect, reported
 from .delivery import deliver
 from .encoder import Encoder
 from .line_protocol import tag_value, text_value
-from .options import InfluxOptions
 from .schema import HOST_MEASUREMENT, INFO, LONGEST_TEXT, ONLINE
 from .setup import Prepared, Setup, check_retention
 

@@ -11,6 +11,7 @@ from hostpulse.config.errors import SettingsError
 from hostpulse.config.load import Loaded, load
 from hostpulse.config.settings import Settings
 from hostpulse.consumer.service import ConsumerOptions
+from hostpulse.consumer.storage.options import InfluxOptions
 from hostpulse.publisher.collectors import Choice
 from hostpulse.publisher.service import PublisherOptions
 from hostpulse.stack.broker import Endpoint, find_running
@@ -19,6 +20,7 @@ __all__ = [
     "add_setting_options",
     "choice",
     "consumer_options",
+    "influx_options",
     "load_settings",
     "mqtt_options",
     "publisher_options",
@@ -151,9 +153,20 @@ def publisher_options(settings: Settings, mqtt: MqttOptions) -> PublisherOptions
     )
 
 
+def influx_options(settings: Settings) -> InfluxOptions | None:
+    """Return where InfluxDB is; None for the embedded store."""
+    influxdb = settings.influxdb
+    if settings.store.kind != "influxdb" or influxdb.token is None or influxdb.org is None:
+        return None  # the settings have been checked: one that chooses InfluxDB has both
+    return InfluxOptions(
+        url=influxdb.url, token=influxdb.token.get_secret_value(), org=influxdb.org, bucket=influxdb.bucket
+    )
+
+
 def consumer_options(settings: Settings, mqtt: MqttOptions) -> ConsumerOptions:
     """Return what the consumer is told."""
     return ConsumerOptions(
+        influxdb=influx_options(settings),
         mqtt=mqtt,
         data_dir=str(settings.data_dir),
         prefix=settings.mqtt.prefix,

@@ -20,7 +20,7 @@ from hostpulse.publisher.machine import Machine
 from hostpulse.stack.broker import find_nats_server, find_running
 
 from .arguments import add_setting_options, choice, load_settings, mqtt_options
-from .selection import open_history
+from .selection import open_history, place_of_history
 from .terminal import clean, size
 
 _ANSWER_SECONDS = 6.0
@@ -85,15 +85,17 @@ def _data_directory(settings: Settings) -> Iterator[_Result]:
 
 
 def _history(settings: Settings) -> Iterator[_Result]:
-    path = settings.data_dir / HISTORY_FILE
+    place = place_of_history(settings)
     try:
         with open_history(settings) as reader:
             hosts = reader.hosts()
     except NoHistoryError:
-        yield _Result(good=None, text=f"none yet in {path}; `hostpulse up` or `hostpulse consume` writes it")
+        yield _Result(good=None, text=f"none yet in {place}; `hostpulse up` or `hostpulse consume` writes it")
         return
     count = "1 host" if len(hosts) == 1 else f"{len(hosts)} hosts"
-    yield _Result(good=True, text=f"{path}, {size(path.stat().st_size)}, {count}")
+    if settings.store.kind == "embedded":
+        place += f", {size((settings.data_dir / HISTORY_FILE).stat().st_size)}"
+    yield _Result(good=True, text=f"{place}, {count}")
 
 
 def _broker(settings: Settings) -> Iterator[_Result]:

@@ -11,9 +11,10 @@ from hostpulse.consumer.service import HISTORY_FILE
 from hostpulse.consumer.storage import Reader
 from hostpulse.consumer.storage.embedded import open_reader
 
+from .arguments import influx_options
 from .terminal import clean
 
-__all__ = ["add_selection_options", "chosen", "explain_nothing", "open_history", "time_range"]
+__all__ = ["add_selection_options", "chosen", "explain_nothing", "open_history", "place_of_history", "time_range"]
 
 _MOST_HOSTS = 10
 
@@ -56,13 +57,26 @@ def chosen(values: list[str] | None) -> tuple[str, ...] | None:
 
 
 def open_history(settings: Settings) -> Reader:
-    """Return the history of the settings' data directory, opened for reading.
+    """Return the history of the store that the settings choose, opened for reading.
 
     Raises:
         NoHistoryError: there is none yet.
         StorageError: it cannot be read.
     """
+    influxdb = influx_options(settings)
+    if influxdb is not None:
+        # Imported here: its client takes longer to load than everything else together.
+        from hostpulse.consumer.storage.influxdb import open_reader as open_influxdb
+
+        return open_influxdb(influxdb)
     return open_reader(Path(settings.data_dir) / HISTORY_FILE)
+
+
+def place_of_history(settings: Settings) -> str:
+    """Return where the history is, in words."""
+    if settings.store.kind == "influxdb":
+        return f"InfluxDB {settings.influxdb.url}, bucket {settings.influxdb.bucket}"
+    return str(settings.data_dir / HISTORY_FILE)
 
 
 def explain_nothing(what: str, arguments: argparse.Namespace, reader: Reader) -> str:

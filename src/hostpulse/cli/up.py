@@ -31,6 +31,7 @@ from hostpulse.stack.process import Child
 
 from .arguments import add_setting_options, consumer_options, load_settings, mqtt_options, publisher_options
 from .launch import command_of, encode_options
+from .selection import place_of_history
 from .terminal import size
 from .view import View
 
@@ -75,7 +76,7 @@ def run(arguments: argparse.Namespace) -> int:
             session.wake()
 
         _start("consumer", consumer, stack, stop, view, on_first_line=settle, keep=_CONSUMER_STOP_SECONDS)
-        view.say(f"consumer   writes {settings.data_dir / HISTORY_FILE}")
+        view.say(f"consumer   writes {place_of_history(settings)}")
         # The broker must know that there is a consumer before the first message comes. A broker that is away does
         # not know the publisher either.
         _serve(session, view, until=lambda: settled.is_set() or stop.asked, seconds=_SETTLE_SECONDS)
@@ -142,6 +143,8 @@ def _try_history(settings: Settings) -> None:
         raise HostpulseError(
             f"the disk of {settings.data_dir} is full ({size(free)} free): make room on it, or set another data_dir"
         )
+    if settings.store.kind != "embedded":
+        return  # what is wrong there is the consumer's to say; it may be mended while the broker keeps what comes
     with suppress(StorageUnavailableError):  # that may pass, such as the consumer of a run that was killed just now
         open_writer(
             settings.data_dir / HISTORY_FILE,

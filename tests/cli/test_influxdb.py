@@ -1,0 +1,68 @@
+"""The real commands with a real InfluxDB as the store."""
+
+import json
+import uuid
+from collections.abc import Iterator
+
+import pytest
+
+from hostpulse.consumer.storage.options import InfluxOptions
+
+from ..influxdb import InfluxServer
+from .support import Hostpulse, eventually
+
+
+@pytest.fixture
+def bucket(influx_server: InfluxServer) -> Iterator[InfluxOptions]:
+    options = influx_server.options(f"commands-{uuid.uuid4()}")
+    yield options
+    influx_server.forget(options)
+
+
+@pytest.fixture
+def hostpulse_on(hostpulse: Hostpulse, bucket: InfluxOptions) -> Hostpulse:
+    hostpulse.environment |= {
+        "HOSTPULSE_STORE__KIND": "influxdb",
+        "HOSTPULSE_INFLUXDB__URL": bucket.url,
+        "HOSTPULSE_INFLUXDB__TOKEN": bucket.token,
+        "HOSTPULSE_INFLUXDB__ORG": bucket.org,
+        "HOSTPULSE_INFLUXDB__BUCKET": bucket.bucket,
+    }
+    return hostpulse
+
+
+def rows(hostpulse: Hostpulse, table: str) -> list[dict[str, object]]:
+    done = hostpulse.run("export", table, "--format", "jsonl", "--since", "10m")
+    return [json.loads(line) for line in done.stdout.splitlines()] if done.returncode == 0 else []
+
+
+def test_up_stores_in_influxdb_and_the_commands_read_it(hostpulse_on: Hostpulse, bucket: InfluxOptions) -> None:
+    running = hostpulse_on.start("up", "--interval", "0.5")
+    running.says(f"consumer   writes InfluxDB {bucket.url}, bucket {bucket.bucket}")
+    eventually(lambda: len(rows(hostpulse_on, "cpu")) >= 5, what=lambda: running.output)
+    check = hostpulse_on.run("check")
+    assert f"InfluxDB {bucket.url}, bucket {bucket.bucket}, 1 host" in check.stdout
+    assert running.end() == 0
+    assert not hostpulse_on.history.exists()
+    found = rows(hostpulse_on, "cpu")
+    assert {row["host"] for row in found} == {"web-1"}
+    assert any("utilization_percent" in row for row in found)
+    history = hostpulse_on.run("history", "cpu.load_average_1m", "--since", "10m", "--format", "csv")
+    assert (history.returncode, history.stderr) == (0, "")
+    assert len(history.stdout.splitlines()) >= 2
+
+
+def test_a_wrong_token_is_one_line(hostpulse_on: Hostpulse) -> None:
+    hostpulse_on.environment["HOSTPULSE_INFLUXDB__TOKEN"] = "not-the-token"
+    done = hostpulse_on.run("export", "cpu")
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert "influxdb.token" in line
+    assert "not-the-token" not in done.stderr
+
+
+def test_influxdb_without_a_token_is_wrong_use(hostpulse_on: Hostpulse) -> None:
+    del hostpulse_on.environment["HOSTPULSE_INFLUXDB__TOKEN"]
+    done = hostpulse_on.run("export", "cpu")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "influxdb.token is not set, and store.kind is influxdb; set it" in done.stderr
