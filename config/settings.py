@@ -252,7 +252,7 @@ class Settings(BaseSettings):
     )
     data_dir: UserPath = Field(
         default_factory=_data_dir,
-        description="Directory of what hostpulse keeps: history, outbox.",
+        description="Directory of what hostpulse keeps: history, dead letters, the embedded broker's store.",
         examples=["/var/lib/hostpulse"],
         json_schema_extra={"otherwise": "the user's data directory, such as `~/.local/share/hostpulse`"},
     )

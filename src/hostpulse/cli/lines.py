@@ -124,8 +124,9 @@ def _publisher(values: Values) -> list[str]:
     return [
         _shown(values, "cpu_percent", "{:.1f} % CPU"),
         _sized(values, "memory_bytes", "{}"),
-        _shown(values, "sent_messages", "{:.0f} messages sent"),
-        _shown(values, "outbox_messages", "{:.0f} waiting"),
+        # The first message is from before anything was sent, and the next one comes half a minute later.
+        _shown(values, "sent_messages", "{:.0f} messages sent") if values.get("sent_messages") else "",
+        _shown(values, "outbox_messages", "{:.0f} waiting") if values.get("outbox_messages") else "",
     ]
 
 
