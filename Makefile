@@ -24,11 +24,12 @@ check: .venv/installed-check ## Lint, check formatting and types
 	@$(BIN)/mypy
 	@$(BIN)/pyright
 
-bench: .venv/installed-test .bench/installed ## Measure the publisher beside psmqtt, the receiver beside plain paho, the stores
+bench: .venv/installed-test .bench/installed ## Measure the publisher beside psmqtt, the receiver beside plain paho, the stores, the consumer beside Telegraf
 	@$(BIN)/python bench/publisher.py
 	@$(BIN)/python bench/receive.py
 	@$(BIN)/python bench/store.py
-	@if command -v influxd >/dev/null; then $(BIN)/python bench/influxdb.py; else echo "bench/influxdb.py needs influxd"; fi
+	@if command -v influxd >/dev/null; then $(BIN)/python bench/influxdb.py && $(BIN)/python bench/consumer.py; \
+		else echo "bench/influxdb.py and bench/consumer.py need influxd"; fi
 
 docs: .venv/installed-test ## Write the generated parts of docs/ and config/
 	@$(BIN)/python docs/generate.py

@@ -7,7 +7,7 @@ be trusted: it is bounded before it is parsed, and every fault is a `MessageErro
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from math import isfinite
-from typing import Annotated, NamedTuple
+from typing import Annotated
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
@@ -55,7 +55,7 @@ class Envelope(Struct, kw_only=True, gc=False):
     ) = UNSET
 
 
-class Sample(NamedTuple):
+class Sample(Struct, frozen=True, gc=False):
     """A message that was understood."""
 
     envelope: Envelope
@@ -181,7 +181,8 @@ def decode(topic: HostTopic, payload: bytes, *, now: datetime) -> Sample:
         raise UnknownSubsystemError(f"there is no subsystem {topic.leaf[:64]!r}")
     try:
         envelope = _ENVELOPE.decode(payload)
-        _refuse_version(envelope.v)
+        if envelope.v != VERSION:
+            raise _wrong_version(envelope.v)
         fields = decoder.decode(payload)
     except msgspec.ValidationError as error:
         _check_version(payload)  # another version may have another envelope
@@ -194,16 +195,18 @@ def decode(topic: HostTopic, payload: bytes, *, now: datetime) -> Sample:
         raise WrongTopicError(
             f"a message of {envelope.host!r} {envelope.subsystem!r} on the topic of {topic.host!r} {topic.leaf!r}"
         )
-    if not _OLDEST <= envelope.timestamp <= min(now + _FUTURE, _LATEST) or not _OLDEST <= envelope.session <= _LATEST:
-        raise TimestampError(f"sampled at {envelope.timestamp.isoformat()}, it is {now.isoformat(timespec='seconds')}")
+    timestamp = envelope.timestamp
+    if not (_OLDEST <= timestamp <= now + _FUTURE and timestamp <= _LATEST and _OLDEST <= envelope.session <= _LATEST):
+        raise TimestampError(f"sampled at {timestamp.isoformat()}, it is {now.isoformat(timespec='seconds')}")
     return Sample(envelope, fields)
 
 
-def _refuse_version(version: int) -> None:
-    if version != VERSION:
-        raise WrongVersionError(f"version {version}, this is version {VERSION}")
+def _wrong_version(version: int) -> WrongVersionError:
+    return WrongVersionError(f"version {version}, this is version {VERSION}")
 
 
 def _check_version(payload: bytes) -> None:
     with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        _refuse_version(_VERSIONED.decode(payload).v)
+        version = _VERSIONED.decode(payload).v
+        if version != VERSION:
+            raise _wrong_version(version)

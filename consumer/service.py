@@ -1,5 +1,6 @@
 """The consumer as a service: one connection and one loop for each role."""
 
+import logging
 from pathlib import Path
 from typing import Literal
 
@@ -9,11 +10,13 @@ from hostpulse.bus.mqtt import MqttOptions, Receiver
 from hostpulse.bus.topics import Topics
 
 from .dead_letter import DeadLetterFile
-from .storage import Writer
+from .storage import StorageUnavailableError, Writer
 from .storage.options import InfluxOptions
 from .store import StoreRole
 
 __all__ = ["HISTORY_FILE", "ConsumerOptions", "StoreService"]
+
+_log = logging.getLogger(__name__)
 
 HISTORY_FILE = "history.db"
 _DEAD_LETTER_FILE = "dead-letter.jsonl"
@@ -65,18 +68,39 @@ class StoreService:
         directory = Path(options.data_dir)
         topics = Topics(options.prefix)
         self._writer = _writer(options)
+        # Of the embedded store there is one writer: while another has it we must not take its session from it, either.
+        self._may_wait = options.influxdb is not None
         role = StoreRole(topics, self._writer, DeadLetterFile(directory / _DEAD_LETTER_FILE))
-        self._receiver = Receiver(options.mqtt, [topics.all_hosts], role.take, idle=role.idle)
+        self._receiver = Receiver(
+            options.mqtt,
+            [topics.all_hosts],
+            role.take,
+            batch_messages=self._writer.batch_messages,
+            idle=role.idle,
+        )
 
     def run(self) -> None:
         """Store until `stop`.
+
+        A database that is away is waited for: what comes meanwhile is not acknowledged, so the broker keeps it.
 
         Raises:
             StorageError: the store cannot be opened.
             UsageError: a certificate file cannot be used.
         """
-        with self._writer:
+        try:
+            self._open()
             self._receiver.run()
+        finally:
+            self._writer.close()
+
+    def _open(self) -> None:
+        try:
+            self._writer.open()
+        except StorageUnavailableError as error:
+            if not self._may_wait:
+                raise
+            _log.warning("%s (waiting for it; the broker keeps what comes)", error)
 
     def stop(self) -> None:
         """End `run` soon; may be called from a signal handler."""

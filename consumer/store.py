@@ -46,7 +46,7 @@ class StoreRole:
 
     Args:
         topics: the prefix.
-        writer: an open store.
+        writer: a store, opened by the first batch if it is not open yet.
         dead_letters: where unusable messages go.
         wall: seconds since the epoch.
         monotonic: seconds.
@@ -80,6 +80,7 @@ class StoreRole:
             StorageError: nothing was stored.
             OSError: the unusable messages could not be put into the dead-letter file.
         """
+        self._writer.open()  # it may have been away until now
         samples, notes, unusable = self._understand(batch)
         if samples:
             written = self._writer.write(samples)

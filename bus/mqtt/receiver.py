@@ -17,6 +17,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from ..backoff import Backoff
+from ..errors import HostpulseError
 from .link import Link
 from .options import MqttOptions, make_client, tls_context
 from .pace import Pace
@@ -228,7 +229,9 @@ class Receiver:
             # A store that is overloaded may say when it wants to be tried again.
             wanted = getattr(error, "retry_after", None) or 0.0
             self._not_before = self._clock() + max(wanted, self._retry.delay())
-            if (text := repr(error)) != self._take_failure:
+            # Ours are sentences; of anything else the name says most.
+            text = str(error) if isinstance(error, HostpulseError) else repr(error)
+            if text != self._take_failure:
                 self._take_failure = text
                 _log.error("what has come cannot be stored: %s (nothing is acknowledged; trying again)", error)
             return

@@ -295,8 +295,18 @@ class LatestQuery:
 class Writer(Protocol):
     """The one writer of a history. For one thread at a time; a context manager that opens and closes."""
 
+    @property
+    def batch_messages(self) -> int:
+        """How many messages a write should have where more wait: beyond that, a message gets no cheaper."""
+        ...
+
     def open(self) -> Self:
-        """Make the store ready, creating or upgrading what is there."""
+        """Make the store ready, creating or upgrading what is there; does nothing while it is open.
+
+        Raises:
+            StorageUnavailableError: not now; it may be called again.
+            StorageError: not until a person mends something.
+        """
         ...
 
     def close(self) -> None:

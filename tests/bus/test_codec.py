@@ -90,8 +90,9 @@ def test_decode_undoes_encode(sample, host, milliseconds, sequence, interval):
         session=1_600_000_000,
         interval=interval,
     )
-    envelope, decoded = decode(HostTopic(escape(host), subsystem), payload, now=NOW)
-    assert decoded == fields
+    decoded = decode(HostTopic(escape(host), subsystem), payload, now=NOW)
+    envelope = decoded.envelope
+    assert decoded.fields == fields
     assert (envelope.host, envelope.subsystem, envelope.sequence) == (host, subsystem, sequence)
     assert envelope.timestamp == datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=milliseconds)
     assert envelope.interval == pytest.approx(interval, rel=1e-9)
@@ -299,7 +300,8 @@ def test_maps_that_do_not_fit_are_cut_and_the_rest_is_counted():
     fields = Disk(read_bytes_per_second=7, mount=mounts, device=devices)
     payload = message(fields, subsystem="disk")
     assert len(payload) <= MAXIMUM_MESSAGE_BYTES
-    envelope, decoded = understood(HostTopic("host", "disk"), payload)
+    sample = understood(HostTopic("host", "disk"), payload)
+    envelope, decoded = sample.envelope, sample.fields
     assert decoded.device == devices
     assert decoded.read_bytes_per_second == 7
     assert 0 < len(decoded.mount) < 1000
@@ -314,7 +316,8 @@ def test_no_message_is_too_large(count, width):
     cores = {str(number).ljust(width, "\0"): CpuCore(utilization_percent=1 / 3) for number in range(count)}
     payload = message(Cpu(core=cores))
     assert len(payload) <= MAXIMUM_MESSAGE_BYTES
-    envelope, decoded = understood(TOPIC, payload)
+    sample = understood(TOPIC, payload)
+    envelope, decoded = sample.envelope, sample.fields
     omitted = 0 if envelope.omitted is msgspec.UNSET else envelope.omitted["core"]
     assert len(decoded.core) + omitted == len(cores)
 
@@ -342,6 +345,6 @@ def test_a_host_name_that_is_not_utf_8(host):
 
 def test_names_of_any_bytes_stay_apart():
     fields = Disk(mount={name: DiskMount(device=name) for name in ("/a\udcff", "/a\udcfe", "/a", "/\ud800")})
-    _, decoded = understood(HostTopic("host", "disk"), message(fields, subsystem="disk"))
+    decoded = understood(HostTopic("host", "disk"), message(fields, subsystem="disk")).fields
     assert list(decoded.mount) == ["/a\\xff", "/a\\xfe", "/a", "/\\xed\\xa0\\x80"]
     assert decoded.mount["/a\\xff"].device == "/a\\xff"

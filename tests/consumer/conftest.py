@@ -20,6 +20,8 @@ NOW = datetime(2026, 5, 28, 20, 0, tzinfo=UTC).timestamp()
 class FakeWriter:
     """A store that fails when it is told to."""
 
+    batch_messages = 500
+
     def __init__(self) -> None:
         self.samples: list[Sample] = []
         self.notes: list[tuple[str, bool | None, str | None]] = []

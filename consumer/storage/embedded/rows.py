@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 from operator import attrgetter
 from typing import Any
 
@@ -16,6 +17,8 @@ from .devices import Devices
 from .schema import DEVICE_BITS, ENVELOPE, TableInfo, quoted
 
 __all__ = ["RowBuilder", "TableRows"]
+
+_session_of = lru_cache(maxsize=4096)(to_milliseconds)  # a host has one until its publisher starts anew
 
 
 class TableRows:
@@ -98,11 +101,12 @@ class RowBuilder:
     def add(self, samples: Iterable[Sample]) -> None:
         """Gather the rows of samples in the tables."""
         plans = self._plans
-        for envelope, fields in samples:
+        for sample in samples:
+            envelope, fields = sample.envelope, sample.fields
             own, maps = plans[envelope.subsystem]
             moment = to_milliseconds(envelope.timestamp)
             host = envelope.host
-            context = (to_milliseconds(envelope.session), envelope.sequence, envelope.interval)
+            context = (_session_of(envelope.session), envelope.sequence, envelope.interval)
             own.add(moment, host, "", context, fields)
             for part, map_of in maps:
                 entries = map_of(fields)

@@ -22,6 +22,7 @@ from .schema import clamp_moment, read_tables, upgrade
 __all__ = ["EmbeddedWriter"]
 
 _JOURNAL_BYTES = 16 << 20  # what the write-ahead log is cut to after it had to grow
+_BATCH_MESSAGES = 500
 _PRAGMAS = f"""
     PRAGMA synchronous = FULL;
     PRAGMA fullfsync = ON;
@@ -59,6 +60,11 @@ class EmbeddedWriter:
         self._periods = RetentionPeriods(retention, rollup_retention)
         self._lock = WriterLock(path)
         self._open: _Parts | None = None
+
+    @property
+    def batch_messages(self) -> int:
+        """How many messages a write should have where more wait; a commit is dear, rows are not."""
+        return _BATCH_MESSAGES
 
     def open(self) -> Self:
         """Take the lock and open the database, creating or upgrading it.

@@ -114,21 +114,21 @@ class Encoder:
         """Return the lines of samples, and what cannot be one."""
         encoded = Encoded([], [], [])
         groups: defaultdict[str, list[int]] = defaultdict(list)
-        for index, (envelope, _) in enumerate(samples):
-            groups[envelope.subsystem].append(index)
+        for index, sample in enumerate(samples):
+            groups[sample.envelope.subsystem].append(index)
         for subsystem, owners in groups.items():
             plan, parts = self._plans[subsystem]
             group = [samples[owner] for owner in owners]
-            moments = [(envelope.timestamp - _EPOCH) // _MILLISECOND for envelope, _ in group]
+            moments = [(sample.envelope.timestamp - _EPOCH) // _MILLISECOND for sample in group]
             rows = _own_rows(plan, group, owners, moments, encoded.rejected)
             _print(plan, rows, encoded)
             if rows.bare:
                 continue
             for entries_of, part in parts:
                 maps = [
-                    _Entries(owner, moment, envelope.host, entries)
-                    for owner, moment, (envelope, struct) in zip(owners, moments, group, strict=True)
-                    if (entries := entries_of(struct)) is not UNSET
+                    _Entries(owner, moment, sample.envelope.host, entries)
+                    for owner, moment, sample in zip(owners, moments, group, strict=True)
+                    if (entries := entries_of(sample.fields)) is not UNSET
                 ]
                 if maps:
                     _print(part, _map_rows(part, maps, encoded.rejected), encoded)
@@ -139,13 +139,14 @@ def _own_rows(
     plan: TablePlan, group: Sequence[Sample], owners: list[int], moments: list[int], rejected: list[RejectedLine]
 ) -> _Rows:
     """Return the rows of a subsystem's own table."""
+    envelopes = [sample.envelope for sample in group]
     try:
-        heads = [plan.heads[envelope.host] for envelope, _ in group]
-        whole = [fields for _, fields in group]
+        heads = [plan.heads[envelope.host] for envelope in envelopes]
+        whole = [sample.fields for sample in group]
         structs, texts = _split(plan, whole)
     except UnstorableError as error:
         if len(group) == 1:
-            rejected.append(_rejected(owners[0], plan.name, (group[0].envelope.host,), error))
+            rejected.append(_rejected(owners[0], plan.name, (envelopes[0].host,), error))
             return _Rows()
         rows = zip(group, owners, moments, strict=True)
         return _joined(_own_rows(plan, [sample], [owner], [moment], rejected) for sample, owner, moment in rows)
@@ -153,7 +154,7 @@ def _own_rows(
         b"%b%d" % (_context(head, envelope), envelope.sequence)
         if envelope.session != head.session or envelope.interval != head.interval
         else b"%b%d" % (head.context, envelope.sequence)
-        for head, (envelope, _) in zip(heads, group, strict=True)
+        for head, envelope in zip(heads, envelopes, strict=True)
     ]
     if texts:
         tails = [b"%b,%b" % both if both[0] else both[1] for both in zip(texts, tails, strict=True)]

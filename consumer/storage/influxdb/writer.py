@@ -1,6 +1,7 @@
 """The writer of a history in InfluxDB."""
 
 import contextlib
+import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
@@ -10,14 +11,15 @@ import msgspec
 from influxdb_client.client.influxdb_client import InfluxDBClient
 from influxdb_client.client.write_api import SYNCHRONOUS
 from influxdb_client.domain.write_precision import WritePrecision
+from influxdb_client.rest import ApiException
 
 from hostpulse.bus.codec import Sample
 
 from ..errors import UnstorableError
 from ..interface import Maintenance, RejectedLine, Written
 from ..options import InfluxOptions
-from .connection import Server, connect, detect, reported
-from .delivery import deliver
+from .connection import Server, connect, detect, is_hidden, reported
+from .delivery import Refusal, deliver
 from .encoder import Encoder
 from .line_protocol import tag_value, text_value
 from .schema import HOST_MEASUREMENT, INFO, LONGEST_TEXT, ONLINE
@@ -25,7 +27,10 @@ from .setup import Prepared, Setup, check_retention
 
 __all__ = ["InfluxWriter"]
 
+_log = logging.getLogger(__name__)
+
 _MILLISECONDS: Any = WritePrecision.MS  # a plain string, whatever its annotation says
+_BATCH_MESSAGES = 5000
 _CONTROL = frozenset(map(chr, (*range(0x20), *range(0x7F, 0xA0))))
 
 
@@ -35,6 +40,7 @@ class _Parts(NamedTuple):
     client: InfluxDBClient
     post: Callable[[bytes], None]
     server: Server
+    setup: Setup | None  # None where the server has no buckets
     prepared: Prepared | None
 
 
@@ -68,6 +74,11 @@ class InfluxWriter:
         self._wall = wall
         self._encoder = Encoder()
         self._open: _Parts | None = None
+
+    @property
+    def batch_messages(self) -> int:
+        """How many messages a write should have where more wait: each costs the server a request."""
+        return _BATCH_MESSAGES
 
     @property
     def server(self) -> Server:
@@ -112,11 +123,9 @@ class InfluxWriter:
             StorageUnavailableError: not now; write it again, after `retry_after` if that is given.
             StorageError: not until a person mends something; write it again.
         """
-        post = self._parts.post
         lines, owners, rejected = self._encoder.encode(samples)
         if lines:
-            with self._reported():
-                refusals = deliver(lines, post)
+            refusals = self._deliver(lines)
             rejected.extend(
                 RejectedLine(owners[index], lines[index], UnstorableError(f"InfluxDB refuses a line: {reason}"))
                 for index, reason in refusals
@@ -132,7 +141,6 @@ class InfluxWriter:
             UnstorableError: InfluxDB has no way to hold that name or that text.
             StorageError: nothing was remembered.
         """
-        post = self._parts.post
         values = []
         if online is not None:
             values.append(b"%b=%d" % (ONLINE.encode(), online))
@@ -145,9 +153,8 @@ class InfluxWriter:
             values.append(b"noted=1")
         start = b"%b,host=%b " % (HOST_MEASUREMENT.encode(), tag_value(_storable(host)))
         line = b"%b%b %d" % (start, b",".join(values), round(self._wall() * 1000))
-        with self._reported():
-            for _, reason in deliver([line], post):
-                raise UnstorableError(f"InfluxDB refuses what {host[:100]!a} says: {reason}")
+        for _, reason in self._deliver([line]):
+            raise UnstorableError(f"InfluxDB refuses what {host[:100]!a} says: {reason}")
 
     def maintain(self, now: float) -> Maintenance:  # noqa: ARG002 - a `Writer` has it
         """Do nothing: a task of InfluxDB sums up minutes, and its retention deletes."""
@@ -167,6 +174,19 @@ class InfluxWriter:
             raise RuntimeError("the writer is not open")
         return self._open
 
+    def _deliver(self, lines: Sequence[bytes]) -> list[Refusal]:
+        """Send lines; where the bucket has gone since `open`, make it again if the token may."""
+        parts = self._parts
+        with self._reported():
+            try:
+                return deliver(lines, parts.post)
+            except ApiException as error:
+                if parts.setup is None or not is_hidden(error):
+                    raise
+                parts.setup.run(lambda: parts.post(b""))  # raises what `deliver` did if nothing can be done
+            _log.warning("InfluxDB bucket %s was gone, or could not be written for a while", self._options.bucket)
+            return deliver(lines, parts.post)
+
     @contextlib.contextmanager
     def _reported(self) -> Iterator[None]:
         with reported(self._options, f"write bucket {self._options.bucket!r}", wall=self._wall):
@@ -180,11 +200,10 @@ class InfluxWriter:
             write(bucket, org, body, write_precision=_MILLISECONDS)
 
         server = detect(client)
-        prepared = None
-        if server.has_flux:
-            setup = Setup(client, self._options, retention=self._retention, rollup_retention=self._rollup_retention)
-            prepared = setup.run(lambda: post(b""))
-        return _Parts(client, post, server, prepared)
+        if not server.has_flux:
+            return _Parts(client, post, server, None, None)
+        setup = Setup(client, self._options, retention=self._retention, rollup_retention=self._rollup_retention)
+        return _Parts(client, post, server, setup, setup.run(lambda: post(b"")))
 
 
 def _storable(text: str) -> str:
