@@ -178,8 +178,14 @@ _HOT = """\
     |> sort(columns: ["above_celsius"], desc: true)
 """
 
-_NEAR_SLOWDOWN = """\
-    |> filter(fn: (r) => exists r.slowdown_celsius and r.temperature_celsius > r.slowdown_celsius - 5.0)
+_HOT_GPU = """\
+    |> map(fn: (r) => ({
+        host: r.host,
+        gpu: r.gpu,
+        temperature_celsius: r.temperature_celsius,
+        limit_celsius: if exists r.slowdown_celsius then r.slowdown_celsius - 5.0 else 90.0,
+    }))
+    |> filter(fn: (r) => r.temperature_celsius >= r.limit_celsius)
     |> sort(columns: ["temperature_celsius"], desc: true)
 """
 
@@ -200,13 +206,13 @@ def _heat() -> list[Panel]:
         ),
         _list(
             "Hot GPUs",
-            "Within 5 °C of where the GPU slows itself down.",
+            "Within 5 °C of where the GPU slows itself down; 90 °C where it does not say.",
             [
                 Column("gpu", "GPU"),
                 Column("temperature_celsius", "temperature", unit="celsius", width=110),
-                Column("slowdown_celsius", "slows down at", unit="celsius", width=120),
+                Column("limit_celsius", "limit", unit="celsius", width=80),
             ],
-            latest("gpu_device", "temperature_celsius", "slowdown_celsius", then=_NEAR_SLOWDOWN),
+            latest("gpu_device", "temperature_celsius", "slowdown_celsius", then=_HOT_GPU),
         ),
         _list(
             "Throttled GPUs",

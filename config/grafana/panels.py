@@ -442,7 +442,7 @@ def variable(name: str, label: str, query: str, *, several: bool = True) -> dict
         "label": label,
         "type": "query",
         "datasource": DATASOURCE,
-        "query": {"query": query, "refId": name},
+        "query": {"query": query, "refId": name, "maxDataPoints": 1000},
         "definition": query,
         "refresh": 2,  # whenever the range of time changes
         "sort": 7,  # as people sort: sda2 before sda10

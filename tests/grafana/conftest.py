@@ -1,6 +1,7 @@
+import contextlib
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -11,6 +12,8 @@ from influxdb_client.domain.permission import Permission
 from influxdb_client.domain.permission_resource import PermissionResource
 
 from hostpulse.bus.codec import Sample
+from hostpulse.bus.fields import Fields
+from hostpulse.bus.messages import Battery, Cpu, Gpu, GpuDevice, Sensors, SensorsTemperature
 from hostpulse.consumer.storage.influxdb import InfluxOptions, InfluxWriter
 from hostpulse.consumer.storage.influxdb.downsampling import summing_up
 
@@ -67,6 +70,20 @@ def _write_history(server: InfluxServer, options: InfluxOptions, now: float) -> 
         writer.note_host(TROUBLED, online=False)
 
 
+BARE: dict[str, Fields] = {
+    "cpu": Cpu(utilization_percent=1.0),
+    "gpu": Gpu(device={"0000:00:02.0": GpuDevice(temperature_celsius=95.0)}),
+    "sensors": Sensors(temperature={"board": SensorsTemperature(temperature_celsius=95.0)}),
+    "battery": Battery(charge_percent=5.0),
+}
+
+
+def _write_bare_history(_server: InfluxServer, options: InfluxOptions, now: float) -> None:
+    with InfluxWriter(options, retention=None, rollup_retention=None) as writer:
+        samples = messages(WELL, now - HOUR, now, interval=30)
+        _write(writer, (Sample(one, BARE[one.subsystem]) for one, _ in samples if one.subsystem in BARE))
+
+
 def _reader_token(client: InfluxDBClient, options: InfluxOptions) -> str:
     buckets = [client.buckets_api().find_bucket_by_name(name) for name in (options.bucket, options.rollup_bucket)]
     found = [(bucket.id, bucket.org_id) for bucket in buckets if bucket is not None]
@@ -80,15 +97,30 @@ def _reader_token(client: InfluxDBClient, options: InfluxOptions) -> str:
     return str(made.token)
 
 
-@pytest.fixture(scope="session")
-def history(influx_server: InfluxServer) -> Iterator[History]:
+@contextlib.contextmanager
+def _history(
+    influx_server: InfluxServer, write: Callable[[InfluxServer, InfluxOptions, float], None]
+) -> Iterator[History]:
     options = influx_server.options(f"test-{uuid.uuid4()}")
     now = float(round(time.time()))
     try:
-        _write_history(influx_server, options, now)
+        write(influx_server, options, now)
         with influx_server.client() as client:
             token = _reader_token(client, options)
         with InfluxDBClient(url=influx_server.url, token=token, org=influx_server.org, timeout=30_000) as client:
             yield History(client, options.bucket, now)
     finally:
         influx_server.forget(options)
+
+
+@pytest.fixture(scope="session")
+def history(influx_server: InfluxServer) -> Iterator[History]:
+    with _history(influx_server, _write_history) as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def bare_history(influx_server: InfluxServer) -> Iterator[History]:
+    """A host that can tell next to nothing: no memory, no disks, sensors and a GPU without limits of their own."""
+    with _history(influx_server, _write_bare_history) as made:
+        yield made

@@ -22,6 +22,7 @@ def panels(*types: str) -> list[Any]:
 
 PANELS = panels()
 OVER_TIME = panels("timeseries", "status-history")
+ALERTS = [one for one in PANELS if str(one.id).startswith("alerts: ")]
 VARIABLES = [
     pytest.param(dashboard, variable, id=f"{name}: {variable['name']}")
     for name, dashboard in DASHBOARDS.items()
@@ -108,6 +109,30 @@ def test_a_long_range_is_minutes_and_then_samples(dashboard: Any, panel: Any, hi
 @pytest.mark.parametrize(("dashboard", "panel"), OVER_TIME)
 def test_a_long_range_that_is_past_is_minutes(dashboard: Any, panel: Any, history: History) -> None:
     check_series(panel, ask(history.grafana(9 * DAY, 3 * DAY), dashboard, panel, EVERY))
+
+
+@pytest.mark.parametrize(("dashboard", "panel"), ALERTS)
+def test_of_a_host_that_is_well_there_is_no_alert(dashboard: Any, panel: Any, history: History) -> None:
+    for target in panel["targets"]:
+        assert history.grafana(3 * HOUR).ask(target["query"], {"host": WELL}) == []
+    assert dashboard["uid"] == "hostpulse-alerts"
+
+
+@pytest.mark.parametrize("choices", [{**ONE, "host": WELL}, EVERY], ids=["one", "all"])
+@pytest.mark.parametrize(("dashboard", "panel"), PANELS)
+def test_what_a_host_cannot_tell_is_no_error(
+    dashboard: Any, panel: Any, choices: dict[str, Any], bare_history: History
+) -> None:
+    variables = dashboard["templating"]["list"]
+    if not variables[0]["multi"]:
+        choices = {**choices, "host": WELL}
+    for age in (3 * HOUR, 7 * DAY):
+        grafana = bare_history.grafana(age)
+        found = [grafana.ask(target["query"], choices, variables) for target in panel["targets"]]
+        if panel["title"] == "Hosts":
+            assert found[0][0].columns["host"] == [WELL]
+        if panel["title"] in {"Hot sensors", "Hot GPUs"}:
+            assert found[0][0].columns["limit_celsius"] == [90.0]
 
 
 @pytest.mark.parametrize(("dashboard", "variable"), VARIABLES)
