@@ -25,14 +25,12 @@ _COLUMNS = {
     "uptime_seconds": ("system", "uptime_seconds"),
 }
 
-# `status` is retained: its last change may be long ago, so it is looked for in all that is kept. It is text no more
-# than a flag, one series for each host, and cheap to find.
+# A host may be silent for longer than the range, and the last change of its `status` long ago: both are looked for in
+# all that is kept, which is cheap, because the last value of few series is asked for. `since` is a function because
+# InfluxDB reads everything of a `from` that several filters share.
 _HOSTS = """\
-stop = v.timeRangeStop
-kept = from(bucket: v.defaultBucket)
-    |> range(start: 0, stop: stop)
-samples = from(bucket: v.defaultBucket)
-    |> range(start: v.timeRangeStart, stop: stop)
+since = (start) => from(bucket: v.defaultBucket)
+    |> range(start: start, stop: v.timeRangeStop)
 column = (tables=<-, name) => tables
     |> group(columns: ["host"])
     |> max()
@@ -40,11 +38,11 @@ column = (tables=<-, name) => tables
     |> set(key: "column", value: name)
 
 union(tables: [
-    kept
+    since(start: 1970-01-01T00:00:00Z)
         |> filter(fn: (r) => r._measurement == "hostpulse_host" and r._field == "online" and {hosts})
         |> last()
         |> column(name: "online"),
-    samples
+    since(start: 1970-01-01T00:00:00Z)
         |> filter(fn: (r) => r._field == "sequence" and {hosts})
         |> last()
         |> map(fn: (r) => ({{r with _value: float(v: int(v: r._time)) / 1000000.0}}))
@@ -57,7 +55,7 @@ union(tables: [
 """
 
 _COLUMN = """\
-    samples
+    since(start: v.timeRangeStart)
         |> filter(fn: (r) => r._measurement == "{table}" and r._field == "{field}" and {hosts})
         |> last()
         |> column(name: "{name}"),"""
@@ -66,7 +64,7 @@ SILENT = """\
 stop = v.timeRangeStop
 
 from(bucket: v.defaultBucket)
-    |> range(start: v.timeRangeStart, stop: stop)
+    |> range(start: 1970-01-01T00:00:00Z, stop: stop)
     |> filter(fn: (r) => r._field == "interval" and {hosts})
     |> last()
     |> map(fn: (r) => ({{
@@ -133,8 +131,8 @@ def overview() -> dict[str, Any]:
                         ],
                         SILENT.format(hosts=matching("host")),
                         description=(
-                            "Hosts that said something in the range and then nothing for more than three of the "
-                            "intervals that they announced, and half a minute."
+                            "Hosts that have history and said nothing for more than three of the intervals that they "
+                            "announced, and half a minute."
                         ),
                         size=(8, 9),
                     ),

@@ -118,6 +118,15 @@ def test_of_a_host_that_is_well_there_is_no_alert(dashboard: Any, panel: Any, hi
     assert dashboard["uid"] == "hostpulse-alerts"
 
 
+def test_a_host_that_is_silent_for_longer_than_the_range_is_not_forgotten(history: History) -> None:
+    silent = {"overview": "Hosts that went silent", "alerts": "Silent hosts"}
+    for name, title in silent.items():
+        (panel,) = (one for one in panels_of(DASHBOARDS[name]) if one["title"] == title)
+        (frame,) = history.grafana(HOUR / 12).ask(panel["targets"][0]["query"], {"host": [WELL, TROUBLED]})
+        assert frame.columns["host"] == [TROUBLED]
+        assert frame.columns["silent_seconds"] == [pytest.approx(600, abs=31)]
+
+
 @pytest.mark.parametrize("choices", [{**ONE, "host": WELL}, EVERY], ids=["one", "all"])
 @pytest.mark.parametrize(("dashboard", "panel"), PANELS)
 def test_what_a_host_cannot_tell_is_no_error(
