@@ -22,6 +22,8 @@ __all__ = [
     "Disk",
     "DiskDevice",
     "DiskMount",
+    "Gpu",
+    "GpuDevice",
     "Memory",
     "Network",
     "NetworkInterface",
@@ -154,6 +156,43 @@ class Network(Fields):
     interface: Annotated[Map[NetworkInterface], table("Each interface; the traffic of those that carried any.")] = UNSET
 
 
+class GpuDevice(Fields):
+    """One GPU."""
+
+    name: Annotated[Text, condition("Model, as the driver calls it.")] = UNSET
+    vendor: Annotated[Text, condition("Whose driver it is: nvidia, amd or intel.")] = UNSET
+    state: Annotated[Text, condition("ok, asleep (suspended to save power), or lost: it does not answer.")] = UNSET
+    address: Annotated[Text, condition("Where it is on the PCI bus: domain:bus:device.function.")] = UNSET
+    utilization_percent: Annotated[Float, gauge("Share of time in which it computed or drew.")] = UNSET
+    memory_utilization_percent: Annotated[Float, gauge("Share of time in which its memory was busy.")] = UNSET
+    encoder_percent: Annotated[Float, gauge("Share of time in which it encoded video.")] = UNSET
+    decoder_percent: Annotated[Float, gauge("Share of time in which it decoded video.")] = UNSET
+    memory_total_bytes: Annotated[Count, gauge("Its memory; the machine's own where they share it.")] = UNSET
+    memory_used_bytes: Annotated[Count, gauge("Memory in use, without what the driver reserves.")] = UNSET
+    memory_used_percent: Annotated[Float, gauge("Memory in use in percent of its memory.")] = UNSET
+    temperature_celsius: Annotated[Float, gauge("Temperature of the chip.")] = UNSET
+    memory_temperature_celsius: Annotated[Float, gauge("Temperature of its memory.")] = UNSET
+    slowdown_celsius: Annotated[Float, gauge("Chip temperature at which it slows itself down.")] = UNSET
+    power_watts: Annotated[Float, gauge("Power that it draws.")] = UNSET
+    power_limit_watts: Annotated[Float, gauge("Power that it may draw.")] = UNSET
+    energy_joules: Annotated[Count, counter("Energy that it took since its driver was loaded.")] = UNSET
+    frequency_hertz: Annotated[Count, gauge("Clock of the chip.")] = UNSET
+    memory_frequency_hertz: Annotated[Count, gauge("Clock of its memory.")] = UNSET
+    fan_percent: Annotated[Float, gauge("Speed that its fans are told to have; 0 is a fan that stands still.")] = UNSET
+    fan_speed_rpm: Annotated[Count, gauge("Speed of its fastest fan.")] = UNSET
+    throttled_percent: Annotated[Float, rate("Share of time in which heat or want of power slowed it down.")] = UNSET
+    throttle_reasons: Annotated[Text, condition("What slows it down, words with commas between.")] = UNSET
+    pcie_received_bytes_per_second: Annotated[Count, rate("Received over PCIe.")] = UNSET
+    pcie_sent_bytes_per_second: Annotated[Count, rate("Sent over PCIe.")] = UNSET
+
+
+class Gpu(Fields):
+    """Graphics processors and accelerators."""
+
+    power_watts: Annotated[Float, gauge("Power that all GPUs draw that tell it.")] = UNSET
+    device: Annotated[Map[GpuDevice], table("Each GPU, by UUID or else PCI address.", key="gpu")] = UNSET
+
+
 class SensorsTemperature(Fields):
     """One temperature sensor."""
 
@@ -239,6 +278,7 @@ SUBSYSTEMS: Mapping[str, type[Fields]] = {
     "memory": Memory,
     "disk": Disk,
     "network": Network,
+    "gpu": Gpu,
     "sensors": Sensors,
     "battery": Battery,
     "system": System,

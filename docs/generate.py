@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from hostpulse.bus.schema import asyncapi_document, message_schema, metrics_page, to_text
+from hostpulse.config.grafana.render import write_dashboards
 from hostpulse.config.render import write_generated
 
 
@@ -21,6 +22,7 @@ def main() -> None:
     for name, content in generated().items():
         (directory / name).write_text(content, encoding="utf-8")
     write_generated(directory.parent)
+    write_dashboards(directory.parent)
 
 
 if __name__ == "__main__":

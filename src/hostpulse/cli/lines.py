@@ -91,6 +91,19 @@ def _network(values: Values) -> list[str]:
     ]
 
 
+def _gpu(values: Values) -> list[str]:
+    devices = values.get("device", {})
+    busiest = max(devices, key=lambda gpu: devices[gpu].get("utilization_percent", -1), default=None)
+    one = {} if busiest is None else devices[busiest]
+    return [
+        _shown(one, "name", "{}"),
+        _shown(one, "utilization_percent", "{:.0f} %"),
+        _sized(one, "memory_used_bytes", "{}") + _sized(one, "memory_total_bytes", " of {}"),
+        _shown(one, "temperature_celsius", "{:.0f} °C"),
+        _shown(values, "power_watts", "{:.0f} W"),
+    ]
+
+
 def _sensors(values: Values) -> list[str]:
     sensors, fans = values.get("temperature", {}), values.get("fan", {})
     hottest = max(sensors, key=lambda name: sensors[name].get("temperature_celsius", -1), default=None)
@@ -135,6 +148,7 @@ _LINES: Mapping[str, Callable[[Values], list[str]]] = {
     "memory": _memory,
     "disk": _disk,
     "network": _network,
+    "gpu": _gpu,
     "sensors": _sensors,
     "battery": _battery,
     "system": _system,
