@@ -1,6 +1,8 @@
 """`hostpulse import` with a real InfluxDB: what comes over, and what happens when it does not go well."""
 
+import json
 import random
+import signal
 import sqlite3
 import time
 import uuid
@@ -9,18 +11,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from influxdb_client.domain.authorization import Authorization
 from influxdb_client.domain.permission import Permission
 from influxdb_client.domain.permission_resource import PermissionResource
 
 from hostpulse.bus.codec import Sample
 from hostpulse.bus.messages import TABLES, CpuCore, DiskMount
+from hostpulse.consumer.export import original_text, safe_cell
 from hostpulse.consumer.storage import Host, LatestQuery, Reader, RowQuery, SeriesQuery
 from hostpulse.consumer.storage.embedded import EmbeddedReader, EmbeddedWriter
-from hostpulse.consumer.storage.influxdb import InfluxOptions, InfluxReader
+from hostpulse.consumer.storage.influxdb import InfluxOptions, InfluxReader, InfluxWriter
 
-from ..influxdb import InfluxServer
-from .support import Hostpulse, sample
+from ..influxdb import InfluxServer, OwnInfluxServer
+from .support import Hostpulse, eventually, sample
 
 HOUR = 3_600_000
 DAY = 24 * HOUR
@@ -206,3 +211,249 @@ def test_everything_comes_over(hostpulse_to: Hostpulse, bucket: InfluxOptions, i
         embedded = hostpulse_to.output(*command, *ALL)
         influx = hostpulse_to.output(*command, *ALL, environment={"HOSTPULSE_STORE__KIND": "influxdb"})
         assert sorted(influx.splitlines()) == sorted(embedded.splitlines())
+
+
+# Twice, killed, interrupted
+
+
+def test_moving_twice_gives_the_same_points(
+    hostpulse_to: Hostpulse, bucket: InfluxOptions, influx_server: InfluxServer
+) -> None:
+    fill(hostpulse_to.history, ten_days(), keep_days=4)
+    seen = []
+    for _ in range(2):
+        said = moved(hostpulse_to)
+        points = {table: raw_points(influx_server, bucket, table) for table in ("cpu", "disk_mount", "hostpulse_host")}
+        seen.append((said, points, minutes_of(influx_server, bucket)))
+    assert seen[0] == seen[1]
+    assert len(seen[0][2]) > 10_000
+
+
+def moments_of(options: InfluxOptions, table: str) -> set[Any]:
+    """Return the moments of all rows."""
+    with InfluxReader(options) as reader:
+        return {row[0] for batch in reader.rows(RowQuery(table=table, start=0, end=10**10)) for row in batch}
+
+
+def test_killed_in_the_middle_it_goes_on_where_it_was(hostpulse_to: Hostpulse, bucket: InfluxOptions) -> None:
+    with EmbeddedWriter(hostpulse_to.history, retention=None, rollup_retention=None) as writer:
+        for first in range(0, 150_000, 10_000):
+            moments = range(NOW - DAY + first, NOW - DAY + first + 10_000)
+            writer.write([sample("battery", moment, sequence=moment % 10**6 + 1, mains=True) for moment in moments])
+    running = hostpulse_to.start("import")
+    states = hostpulse_to.data / "import"
+
+    def rows_done() -> int:
+        for state in states.glob("*.json"):
+            return int(json.loads(state.read_bytes())["parts"].get("battery", {"rows": 0})["rows"])
+        return 0
+
+    give_up = time.monotonic() + 60
+    while not rows_done() and time.monotonic() < give_up and running.process.poll() is None:
+        time.sleep(0.001)
+    assert running.end(signal.SIGKILL) == -signal.SIGKILL, running.output
+    assert 0 < rows_done() < 150_000
+    assert rows_done() <= len(moments_of(bucket, "battery")) < 150_000
+    said = moved(hostpulse_to)
+    assert "going on with" in said
+    assert "battery 150,000" in said
+    assert len(moments_of(bucket, "battery")) == 150_000
+    assert "going on" not in moved(hostpulse_to)  # what is done is done
+
+
+def test_a_server_that_goes_away_is_waited_for_and_ctrl_c_ends_it(
+    hostpulse: Hostpulse, killable_influx_server: OwnInfluxServer
+) -> None:
+    server = killable_influx_server
+    options = server.options("history")
+    hostpulse.environment |= settings_of(options)
+    fill(hostpulse.history, ten_days())
+    server.kill()
+    (line,) = moved(hostpulse, code=1).splitlines()
+    assert "cannot be reached" in line
+    server.start()
+    running = hostpulse.start("import")
+    eventually(lambda: list((hostpulse.data / "import").glob("*.json")), what=lambda: running.output)
+    server.kill()
+    running.says("cannot be reached", "(trying again)")
+    assert running.end(signal.SIGINT) == 130
+    assert running.output.splitlines()[-1] == "hostpulse: interrupted; the same command goes on where this one was"
+    server.start()
+    running = hostpulse.start("import", "--restart")
+    eventually(lambda: list((hostpulse.data / "import").glob("*.json")), what=lambda: running.output)
+    server.kill()
+    running.says("(trying again)")
+    server.start()
+    assert running.process.wait(60) == 0, running.output
+    assert "InfluxDB answers again" in running.output
+    with EmbeddedReader(hostpulse.history) as source, InfluxReader(options) as target:
+        assert everything(source, series=False) == everything(target, series=False)
+
+
+# Rights and mistakes
+
+
+def test_tokens_that_may_only_write(
+    hostpulse_to: Hostpulse, bucket: InfluxOptions, influx_server: InfluxServer
+) -> None:
+    fill(hostpulse_to.history, ten_days(), keep_days=4)
+    moved(hostpulse_to)
+    whole = minutes_of(influx_server, bucket)
+    influx_server.forget(bucket)
+    InfluxWriter(bucket, retention=30 * 86_400, rollup_retention=730 * 86_400).open().close()
+    token = {"HOSTPULSE_INFLUXDB__TOKEN": token_for(influx_server, bucket, raw=("write",))}
+    said = moved(hostpulse_to, environment=token, code=1)
+    assert f"minutes are not moved: InfluxDB at {bucket.url} " in said
+    assert f"{bucket.bucket}_minutes" in said
+    assert "cpu 1,280" in said
+    assert not minutes_of(influx_server, bucket)
+    # With a further right the same command moves what is left, with the figures of the source.
+    token = {"HOSTPULSE_INFLUXDB__TOKEN": token_for(influx_server, bucket, raw=("write",), minutes=("write",))}
+    said = moved(hostpulse_to, environment=token)
+    assert "going on" in said
+    assert "3,200 minutes" in said
+    own = minutes_of(influx_server, bucket)
+    assert own.keys() == whole.keys()
+    assert all(own[key] == pytest.approx(whole[key], 1e-12) for key in whole)
+    with EmbeddedReader(hostpulse_to.history) as source, InfluxReader(bucket) as target:
+        assert everything(source, series=False) == everything(target, series=False)
+
+
+def test_wrong_settings_are_one_line(hostpulse_to: Hostpulse) -> None:
+    (none,) = moved(hostpulse_to, code=1).splitlines()
+    assert f"there is no history in {hostpulse_to.history} yet" in none
+    fill(hostpulse_to.history, ten_days()[:100])
+    (wrong,) = moved(hostpulse_to, code=1, environment={"HOSTPULSE_INFLUXDB__TOKEN": "wrong-token"}).splitlines()
+    assert "does not know the token (401): set influxdb.token" in wrong
+    assert "wrong-token" not in wrong
+    (org,) = moved(hostpulse_to, code=1, environment={"HOSTPULSE_INFLUXDB__ORG": "nobody"}).splitlines()
+    assert "'nobody'" in org
+    assert "there is no table 'cup'; did you mean cpu?" in moved(hostpulse_to, "--table", "cup", code=2)
+    for name in ("TOKEN", "ORG"):
+        del hostpulse_to.environment[f"HOSTPULSE_INFLUXDB__{name}"]
+    assert moved(hostpulse_to, code=2).splitlines() == [
+        "hostpulse: influxdb.token is not set; set it",
+        "hostpulse: influxdb.org is not set; set it",
+    ]
+
+
+def test_rows_that_are_too_old_are_counted_and_their_minutes_moved(
+    hostpulse_to: Hostpulse, bucket: InfluxOptions
+) -> None:
+    fill(hostpulse_to.history, ten_days())
+    with EmbeddedWriter(hostpulse_to.history, retention=None, rollup_retention=None) as writer:
+        while writer.maintain(NOW / 1000).more:
+            pass
+    hostpulse_to.environment["HOSTPULSE_STORE__RETENTION"] = "5d"
+    first, last = moved(hostpulse_to).splitlines()
+    assert "rows older than what InfluxDB keeps, 5d, are left out; to move them, too, set store.retention to more" in first
+    with EmbeddedReader(hostpulse_to.history) as source, InfluxReader(bucket) as target:
+        moved_rows = sum(target.count(RowQuery(table=name, start=0, end=10**10, fields=())) for name in ("cpu", "disk"))
+        query = SeriesQuery(table="cpu", field="user_percent", start=0, end=NOW / 1000, every=3600)
+        expected, found = source.series(query), target.series(query)
+    assert 2 * 40 * 40 * 0.9 <= moved_rows <= 2 * 42 * 40
+    rest = sum(1 for one in ten_days() for _ in ([one] if one.envelope.subsystem == "cpu" else []))
+    assert f"{rest:,}" not in last
+    assert " left out, older than what the bucket keeps" in last
+    assert [
+        (one.host, [(p.timestamp, pytest.approx(p.value, 1e-12), p.minimum, p.maximum) for p in one.points])
+        for one in expected
+    ] == [(one.host, [tuple(p) for p in one.points]) for one in found]
+
+
+def test_rows_that_influxdb_cannot_hold_are_kept(hostpulse_to: Hostpulse, bucket: InfluxOptions) -> None:
+    hostpulse_to.write([sample("disk", NOW - HOUR, mount={"good": DiskMount(used_bytes=1), "bad\\": DiskMount()})])
+    said = moved(hostpulse_to)
+    letters = hostpulse_to.data / "import" / "dead-letter.jsonl"
+    assert f"1 refused, kept in {letters}" in said
+    (letter,) = [json.loads(line) for line in letters.read_text().splitlines()]
+    assert (letter["topic"], letter["kind"]) == ("disk_mount", "unstorable")
+    assert "backslash" in letter["reason"]
+    with InfluxReader(bucket) as reader:
+        assert len(rows(reader, "disk_mount")) == 1
+
+
+# CSV
+
+
+ODD = ["plain", "=1+1", "'=1+1", "''-x", "'", "a,b=c d", 'say "hi"', "ü 日本 🐧", "＝x", " lead", "#", "@'"]
+
+
+def test_csv_comes_back_as_it_went(hostpulse_to: Hostpulse, bucket: InfluxOptions, influx_server: InfluxServer) -> None:
+    mounts = {
+        name: DiskMount(device=text, file_system="ext4", used_percent=0.1 + 0.2, inodes_used=2**53)
+        for name, text in zip(ODD, reversed(ODD), strict=True)
+    }
+    moments = [NOW - 20 * HOUR + 60_000 * number for number in range(100)]
+    hostpulse_to.write(
+        [sample("disk", moment, host=ODD[index % len(ODD)], mount=mounts) for index, moment in enumerate(moments)]
+    )
+    hostpulse_to.write([sample("disk", NOW - HOUR, read_bytes_per_second=-1.5), sample("disk", NOW - HOUR + 1)])
+    hostpulse_to.write([sample("battery", NOW - HOUR, mains=True), sample("battery", NOW - HOUR + 1000, mains=False)])
+    files = []
+    for table in ("disk_mount", "disk", "battery"):
+        files.append(hostpulse_to.home / f"{table}.csv")
+        assert hostpulse_to.run("export", table, *ALL, "-o", files[-1]).returncode == 0
+    said = moved(hostpulse_to, *files)
+    assert "disk_mount 1,200, disk 102, battery 2" in said
+    for file in files:
+        found = hostpulse_to.output("export", file.stem, *ALL, environment={"HOSTPULSE_STORE__KIND": "influxdb"})
+        assert sorted(found.split(b"\n")) == sorted(file.read_bytes().split(b"\n"))
+    points = raw_points(influx_server, bucket, "disk_mount")
+    assert {value for *_, field, value in points if field == "device"} == set(ODD)
+    assert minutes_of(influx_server, bucket)  # summed up, although no task looks so far back
+    assert "sequence" not in {point[2] for point in raw_points(influx_server, bucket, "disk")}
+
+
+@given(st.text(st.sampled_from("'=+-@\t\r\n＝a"), max_size=6))  # noqa: RUF001
+def test_a_cell_says_what_its_text_was(text: str) -> None:
+    cell = str(safe_cell(text))
+    assert original_text(cell) == text
+    assert not cell.startswith(("=", "+", "-", "@", "\t", "\r", "\n", "＝"))  # noqa: RUF001
+
+
+DATE = "2026-03-01T00:00:00.000Z"
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (f"{DATE},web-1,0,1.5", "4 cells in place of 5"),
+        ("yesterday,web-1,0,1.5,7", "timestamp 'yesterday' is no time"),
+        (f"{DATE[:-1]},web-1,0,1.5,7", "is no time such as"),
+        (f"{DATE},,0,1.5,7", "host is empty"),
+        (f"{DATE},web-1,,1.5,7", "core is empty"),
+        (f"{DATE},web-1,0,1_5,7", "utilization_percent '1_5' is no number"),
+        (f"{DATE},web-1,0,nan,7", "utilization_percent 'nan' is no number"),
+        (f"{DATE},web-1,0,1.5,7.5", "frequency_hertz '7.5' is no whole number"),
+        (f"{DATE},web-1,0,1.5,{2**63}", "is no whole number"),
+        (f'{DATE},"web-1,0,1.5,7', "unexpected end of data"),
+    ],
+)
+def test_a_broken_line_is_named(hostpulse_to: Hostpulse, line: str, said: str) -> None:
+    file = hostpulse_to.home / "cores.csv"
+    good = f"{DATE},web-1,0,1.5,7\n"
+    file.write_text(f"timestamp,host,core,utilization_percent,frequency_hertz\n{good * 3}{line}\n", encoding="utf-8")
+    (text,) = moved(hostpulse_to, file, code=1).splitlines()
+    assert f"hostpulse: {file} line 5: " in text
+    assert said in text
+
+
+def test_the_table_of_a_file(hostpulse_to: Hostpulse) -> None:
+    directory = hostpulse_to.home / "files"
+    directory.mkdir()
+    file = directory / "values.csv"
+    file.write_text(f"timestamp,host,pressure_some_percent\n{DATE},web-1,1.5\n")
+    assert f"{file} may be of cpu or memory or disk: say which with --table" in moved(hostpulse_to, file, code=1)
+    hostpulse_to.environment["HOSTPULSE_STORE__RETENTION"] = "20y"
+    hostpulse_to.environment["HOSTPULSE_STORE__ROLLUP_RETENTION"] = "20y"
+    assert ": memory 1" in moved(hostpulse_to, file, "--table", "memory")
+    other = file.rename(directory / "disk.csv")
+    assert ": disk 1" in moved(hostpulse_to, other)
+    assert "a file of cpu_core begins with timestamp,host,core" in moved(
+        hostpulse_to, other, "--table", "cpu_core", code=1
+    )
+    file.write_text("a,b\n1,2\n")
+    assert f"{file} is no CSV file of hostpulse export" in moved(hostpulse_to, file, code=2)
+    assert f"{directory} has no history.db" in moved(hostpulse_to, directory, code=2)
+    assert "cannot be read" in moved(hostpulse_to, directory / "none.csv", code=2)
