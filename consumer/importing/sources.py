@@ -95,13 +95,11 @@ def source_of(path: Path, history_file: str, table: str | None) -> Source:
     Raises:
         HostpulseError: it is none of these, or cannot be read.
     """
-    if path.is_dir():
-        path /= history_file
-        if not path.exists():
-            raise UsageError(f"{path.parent} has no {history_file}; name a directory of hostpulse or a file")
     with _readable(path):
+        if path.is_dir():
+            path /= history_file
         if not path.is_file():
-            raise UsageError(f"{path} is no file; name a {history_file}, its directory or a CSV file")
+            raise UsageError(f"there is no file {path}; name a {history_file}, a directory that has one, or a CSV file")
         with path.open("rb") as file:
             is_database = file.read(len(_MAGIC)) == _MAGIC
     if not is_database:

@@ -52,7 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
         table_named(arguments.table)
         if not arguments.sources:
             raise UsageError("--table is for CSV files; name them")
-    paths = arguments.sources or [settings.data_dir]
+    paths = arguments.sources or [settings.data_dir / HISTORY_FILE]
     sources = [source_of(path, HISTORY_FILE, arguments.table) for path in paths]
     directory = settings.data_dir / _DIRECTORY
     dead_letters = DeadLetterFile(directory / _DEAD_LETTER_FILE)
