@@ -1,10 +1,12 @@
 """Rows of the history as CSV or JSON lines, in constant memory.
 
 What comes from the bus is not to be trusted: text that a spreadsheet would run as a formula gets an apostrophe in
-front, as spreadsheets themselves write such text.
+front, as spreadsheets themselves write such text. So does text that has apostrophes in front of such a beginning, so
+that one less is always what it was.
 """
 
 import csv
+import re
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
@@ -16,11 +18,11 @@ from hostpulse.bus.messages import TABLES
 
 from .storage import Reader, Row, RowQuery, Value
 
-__all__ = ["FORMATS", "CsvWriter", "Sink", "export_csv", "export_json_lines", "safe_cell"]
+__all__ = ["FORMATS", "CsvWriter", "Sink", "export_csv", "export_json_lines", "original_text", "safe_cell"]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # The last four are the first four in full width, which spreadsheets of East Asia take for the same.
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")  # noqa: RUF001
+_FORMULA = re.compile("'*[=+@\\t\\r\\n＝＋－＠-]")  # noqa: RUF001
 _TEXT_COLUMNS_FROM = 1  # behind the timestamp
 
 
@@ -34,9 +36,12 @@ class Sink(Protocol):
 
 def safe_cell(value: Value) -> Value:
     """Return a value as a cell of a CSV file that no spreadsheet takes for a formula."""
-    if isinstance(value, str) and value.startswith(_FORMULA_STARTS):
-        return f"'{value}"
-    return value
+    return f"'{value}" if isinstance(value, str) and _FORMULA.match(value) else value
+
+
+def original_text(cell: str) -> str:
+    """Return the text that `safe_cell` made a cell of."""
+    return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell
 
 
 class CsvWriter:

@@ -1,6 +1,13 @@
 """History: the interface that every store implements, and the stores."""
 
-from .errors import NoHistoryError, StorageError, StorageUnavailableError, TooManyDevicesError, UnstorableError
+from .errors import (
+    NoHistoryError,
+    StorageError,
+    StorageUnavailableError,
+    TooManyDevicesError,
+    TooOldError,
+    UnstorableError,
+)
 from .interface import (
     Host,
     Latest,
@@ -34,6 +41,7 @@ __all__ = [
     "StorageError",
     "StorageUnavailableError",
     "TooManyDevicesError",
+    "TooOldError",
     "UnstorableError",
     "Value",
     "Writer",

@@ -6,11 +6,19 @@ StorageError                    the store cannot be used until a person mends so
 └── TooManyDevicesError         a table cannot tell more devices apart
 
 UnstorableError is a MessageError: the store is well, the message is not.
+└── TooOldError                 it is older than what the store keeps
 """
 
 from hostpulse.bus.errors import HostpulseError, MessageError
 
-__all__ = ["NoHistoryError", "StorageError", "StorageUnavailableError", "TooManyDevicesError", "UnstorableError"]
+__all__ = [
+    "NoHistoryError",
+    "StorageError",
+    "StorageUnavailableError",
+    "TooManyDevicesError",
+    "TooOldError",
+    "UnstorableError",
+]
 
 
 class StorageError(HostpulseError):
@@ -61,3 +69,9 @@ class UnstorableError(MessageError):
     """A message, or a part of it, that this store has no way to hold, now or later."""
 
     kind = "unstorable"
+
+
+class TooOldError(UnstorableError):
+    """A row is older than what the store keeps."""
+
+    kind = "too_old"

@@ -8,11 +8,16 @@ mark their minutes like any others, which are then summed up again.
 import json
 import sqlite3
 from collections.abc import Iterable
+from types import MappingProxyType
 from typing import Any
+
+from hostpulse.bus.fields import Table
 
 from .schema import DEVICE_BITS, DEVICE_MASK, MINUTE, TableInfo, minute_table, numeric_fields, quoted
 
-__all__ = ["Rollup"]
+__all__ = ["Rollup", "minute_columns", "summed_up"]
+
+_FUNCTIONS = MappingProxyType({"mean": "avg", "minimum": "min", "maximum": "max", "count": "count"})
 
 _MINUTE_IDS = MINUTE << DEVICE_BITS
 _GRACE = 5_000  # milliseconds in which the last samples of a minute may still be under way
@@ -83,17 +88,27 @@ class Rollup:
         return self._connection.execute(statement, {"minute": minute}).rowcount
 
 
-def _statements(info: TableInfo) -> tuple[str, str]:
-    """Return the statements that sum up a minute, replacing the rows that are there or leaving them."""
-    columns, values = ["id", "rows"], [f"(:minute << {DEVICE_BITS}) | (id & {DEVICE_MASK})", "count(*)"]
-    for field in numeric_fields(info.table):
-        for name, function in (("mean", "avg"), ("minimum", "min"), ("maximum", "max"), ("count", "count")):
-            columns.append(quoted(f"{field.name}_{name}"))
-            values.append(f"{function}({quoted(field.name)})")
-    body = (
-        f"INTO {quoted(minute_table(info.table))} ({', '.join(columns)}) "  # noqa: S608 - names come from TABLES
-        f"SELECT {', '.join(values)} FROM {quoted(info.table.name)} "
+def minute_columns(table: Table) -> list[str]:
+    """Return the columns of a table's minutes, in the order of `summed_up`."""
+    names = [f"{field.name}_{aggregate}" for field in numeric_fields(table) for aggregate in _FUNCTIONS]
+    return ["id", "rows", *names]
+
+
+def summed_up(table: Table) -> str:
+    """Return the statement that sums up `:minute`: a row for each device."""
+    values = [f"(:minute << {DEVICE_BITS}) | (id & {DEVICE_MASK})", "count(*)"]
+    values += [
+        f"{function}({quoted(field.name)})" for field in numeric_fields(table) for function in _FUNCTIONS.values()
+    ]
+    return (
+        f"SELECT {', '.join(values)} FROM {quoted(table.name)} "  # noqa: S608 - names come from TABLES
         f"WHERE id >= (:minute << {DEVICE_BITS}) AND id < ((:minute + {MINUTE}) << {DEVICE_BITS}) "
         f"GROUP BY id & {DEVICE_MASK}"
     )
+
+
+def _statements(info: TableInfo) -> tuple[str, str]:
+    """Return the statements that sum up a minute, replacing the rows that are there or leaving them."""
+    columns = ", ".join(map(quoted, minute_columns(info.table)))
+    body = f"INTO {quoted(minute_table(info.table))} ({columns}) {summed_up(info.table)}"
     return f"INSERT OR REPLACE {body}", f"INSERT OR IGNORE {body}"

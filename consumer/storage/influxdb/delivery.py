@@ -41,10 +41,12 @@ class Refusal(NamedTuple):
     Attributes:
         line: its index.
         reason: what the server said.
+        is_too_old: whether the bucket no longer keeps what is so old.
     """
 
     line: int
     reason: str
+    is_too_old: bool
 
 
 def deliver(lines: Sequence[bytes], post: Callable[[bytes], None]) -> list[Refusal]:
@@ -74,7 +76,8 @@ def deliver(lines: Sequence[bytes], post: Callable[[bytes], None]) -> list[Refus
             recognised = True
             if len(part) == 1 or _dropped(reason) == len(part):
                 said = " ".join(reason.split())[:_SHOWN]
-                refusals.extend(Refusal(index, said) for index in part)
+                is_too_old = _TOO_OLD.search(reason) is not None
+                refusals.extend(Refusal(index, said, is_too_old) for index in part)
             else:
                 waiting.extend(_parts(part, lines, reason))
     return sorted(refusals)

@@ -55,7 +55,12 @@ def downsampling_task(bucket: str, rollup_bucket: str, retention: float | None) 
 
 
 def summing_up(
-    bucket: str, rollup_bucket: str, ranges: list[tuple[str, str]], tables: Mapping[str, Table] = TABLES
+    bucket: str,
+    rollup_bucket: str,
+    ranges: list[tuple[str, str]],
+    tables: Mapping[str, Table] = TABLES,
+    *,
+    answer: str = "",
 ) -> str:
     """Return the Flux that sums up the minutes of ranges of whole minutes.
 
@@ -64,8 +69,8 @@ def summing_up(
         rollup_bucket: of minutes.
         ranges: start and stop of each, as Flux.
         tables: those that are meant.
+        answer: Flux that makes the answer of what was stored; all of it by default, which a task throws away.
     """
-    measurements = " or ".join(f"r._measurement == {flux_text(name)}" for name in tables)
     left_out = [f"r._field != {flux_text(name)}" for name in (*ENVELOPE, PRESENT)]
     left_out += [
         f"(r._measurement != {flux_text(table.name)} or r._field != {flux_text(field.name)})"
@@ -74,21 +79,48 @@ def summing_up(
         if field.type is str
     ]
     lines = [
-        "rows = (start, stop) => from(bucket: " + flux_text(bucket) + ")",
+        "rows = (start, stop, is_meant) => from(bucket: " + flux_text(bucket) + ")",
         "    |> range(start: start, stop: stop)",
-        f"    |> filter(fn: (r) => {measurements})",
+        "    |> filter(fn: is_meant)",
         f"    |> filter(fn: (r) => {' and '.join(left_out)})",
-        "store = (aggregate, tables=<-) => tables",
-        f"    |> set(key: {flux_text(AGGREGATE_TAG)}, value: aggregate)",
-        f"    |> to(bucket: {flux_text(rollup_bucket)})",
     ]
-    for start, stop in ranges:
-        for name, function in AGGREGATES.items():
-            as_number = " |> toFloat()" if name == "count" else ""
-            lines += [
-                f"rows(start: {start}, stop: {stop})",
-                f'    |> aggregateWindow(every: 1m, fn: {function}, createEmpty: false, timeSrc: "_start"){as_number}',
-                f'    |> store(aggregate: "{name}")',
-                f'    |> yield(name: "{name} {len(lines)}")',
-            ]
+    for key, names in _by_key(tables).items():
+        suffix = "" if key is None else f"_{key}"
+        measurements = " or ".join(f"r._measurement == {flux_text(name)}" for name in names)
+        lines += [
+            f"is_meant{suffix} = (r) => {measurements}",
+            f"store{suffix} = (aggregate, tables=<-) => tables",
+            f"    |> map(fn: (r) => ({{{_columns(key)}}}))",
+            f"    |> to(bucket: {flux_text(rollup_bucket)})",
+        ]
+        for start, stop in ranges:
+            for name, function in AGGREGATES.items():
+                as_number = " |> toFloat()" if name == "count" else ""
+                window = f'aggregateWindow(every: 1m, fn: {function}, createEmpty: false, timeSrc: "_start")'
+                lines += [
+                    f"rows(start: {start}, stop: {stop}, is_meant: is_meant{suffix})",
+                    f"    |> {window}{as_number}",
+                    f'    |> store{suffix}(aggregate: "{name}")',
+                    *([f"    {answer}"] if answer else []),
+                    f'    |> yield(name: "{name} {len(lines)}")',
+                ]
     return "\n".join(lines)
+
+
+def _by_key(tables: Mapping[str, Table]) -> dict[str | None, list[str]]:
+    """Return the names of tables by their key column."""
+    names: dict[str | None, list[str]] = {}
+    for table in tables.values():
+        names.setdefault(table.key, []).append(table.name)
+    return names
+
+
+def _columns(key: str | None) -> str:
+    """Return the columns of a point, its tags in the order of their names.
+
+    `to` takes tags as the columns come. Points whose tags come in different orders are two to InfluxDB, and lines
+    are sorted when they are written.
+    """
+    tags = sorted(("host", AGGREGATE_TAG, *(() if key is None else (key,))))
+    columns = ["_time", "_value", "_field", "_measurement", *tags]
+    return ", ".join(f"{name}: {'' if name == AGGREGATE_TAG else 'r.'}{name}" for name in columns)

@@ -40,22 +40,24 @@ class Heads(dict[str | tuple[str, str], Head]):
 
     Args:
         table: whose lines.
+        tags: further tags as they stand in a line, each with a comma before it.
 
     Raises:
         UnstorableError: when a device is asked for whose names no line can hold.
     """
 
-    def __init__(self, table: Table) -> None:
+    def __init__(self, table: Table, tags: bytes = b"") -> None:
         super().__init__()
+        self._tags = tags
         self._start = b"%b,host=" % field_name(table.name)
         self._key = b"" if table.key is None else b",%b=" % field_name(table.key)
 
     def __missing__(self, device: str | tuple[str, str]) -> Head:
         if isinstance(device, str):
-            head = b"%b%b " % (self._start, tag_value(device))
+            head = b"%b%b%b " % (self._start, tag_value(device), self._tags)
         else:
             host, key = device
-            head = b"%b%b%b%b " % (self._start, tag_value(host), self._key, tag_value(key))
+            head = b"%b%b%b%b%b " % (self._start, tag_value(host), self._key, tag_value(key), self._tags)
         if len(self) >= _REMEMBERED:
             self.clear()
         self[device] = made = Head(head)

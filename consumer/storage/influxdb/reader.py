@@ -21,6 +21,11 @@ from ..options import InfluxOptions
 from .answer import Columns, read_answer
 from .connection import connect, detect, reported
 from .flux import Flux
+from .minutes import COMBINED, Buckets, completed
+from .minutes import COUNT as _COUNT
+from .minutes import MAXIMUM as _MAXIMUM
+from .minutes import MINIMUM as _MINIMUM
+from .minutes import SUM as _SUM
 from .rows import TEXTS, collect_rows, converter, moment_of
 from .schema import (
     AGGREGATE_TAG,
@@ -41,7 +46,7 @@ __all__ = ["InfluxReader"]
 _SLICE_VALUES = 200_000
 _FEWEST_ROWS = 1_000
 _BATCH_ROWS = 4_096
-_SUM, _COUNT, _MINIMUM, _MAXIMUM = "sum", "count", "minimum", "maximum"
+_MINUTES = "minutes_"
 _PARTS = {_SUM: "sum", _COUNT: "count", _MINIMUM: "min", _MAXIMUM: "max"}
 _OF_MINUTES = {_SUM: "sum", _COUNT: "sum", _MINIMUM: "min", _MAXIMUM: "max"}
 _DIALECT = Dialect(header=True, delimiter=",", comment_prefix="#", annotations=["datatype"], date_time_format="RFC3339")
@@ -55,7 +60,7 @@ class _Parts(NamedTuple):
 
     client: InfluxDBClient
     query: QueryApi
-    raw_retention: int | None  # milliseconds; None if raw rows stay, or nothing stands in for them
+    has_minutes: bool  # that can be seen, to stand in for raw rows that have gone
 
 
 class InfluxReader:
@@ -189,10 +194,10 @@ class InfluxReader:
 
     def _slice(self, query: RowQuery, start: int, end: int, most: int | None) -> list[Row]:
         table = TABLES[query.table]
-        # A row is there even if it has none of the fields that are asked for. Each message has a sequence; an entry of
-        # a map may consist of any of its fields.
+        # A row is there even if it has none of the fields that are asked for. Each message has a sequence, and what was
+        # imported without it is marked; an entry of a map may consist of any of its fields.
         wanted = [field for field in table.fields if table.map is not None or field.name in query.field_names]
-        marks = [PRESENT] if table.map is not None else [ENVELOPE[1]]
+        marks = [PRESENT] if table.map is not None else [ENVELOPE[1], PRESENT]
         flux = Flux()
         numbers = flux.is_any("_field", [*(field.name for field in wanted if field.type is not str), *marks])
         text = (
@@ -244,27 +249,26 @@ class InfluxReader:
         if start >= end:
             return {}
         flux = Flux()
-        cutoff = min(max(self._raw_start(), start), end)
-        texts = []
-        if cutoff < end:
-            texts += self._aggregated(flux, query, (cutoff, end), every, minutes=False)
-        if start < cutoff:
-            texts += self._aggregated(flux, query, (start, cutoff), every, minutes=True)
-        sums: dict[Device, dict[int, dict[str, float]]] = {}
+        aligned = every % MINUTE == 0
+        texts = self._aggregated(flux, query, (start, end), every)
+        if self._parts.has_minutes:
+            texts += self._aggregated(flux, query, (start, end), every if aligned else MINUTE, minutes=True)
+        raw: dict[Device, Buckets] = {}
+        minutes: dict[Device, Buckets] = {}
         room = query.maximum_points
         with contextlib.closing(self._ask(flux, "\n".join(texts))) as answer:
             for columns, line in answer:
-                name = columns.result.removeprefix("minutes_")
-                buckets = sums.setdefault(_device(query, columns, line), {})
-                moment = moment_of(line[columns.places["_time"]]) // every * every
-                value = float(line[columns.places["_value"]])
-                known = buckets.get(moment)
+                name = columns.result.removeprefix(_MINUTES)
+                sums, others = (raw, minutes) if name == columns.result else (minutes, raw)
+                device, moment = _device(query, columns, line), moment_of(line[columns.places["_time"]])
+                known = sums.setdefault(device, {}).get(moment)
                 if known is None:
-                    room -= 1
+                    room -= moment // every * every not in others.get(device, {})
                     if room < 0:
                         raise _too_many(query)
-                    known = buckets[moment] = {}
-                known[name] = _COMBINED[name](known[name], value) if name in known else value
+                    known = sums[device][moment] = {}
+                value = float(line[columns.places["_value"]])
+                known[name] = COMBINED[name](known[name], value) if name in known else value
         extreme = converter(field_named(TABLES[query.table], query.field))
         return {
             device: {
@@ -274,13 +278,13 @@ class InfluxReader:
                     extreme(str(parts[_MINIMUM])),
                     extreme(str(parts[_MAXIMUM])),
                 )
-                for moment, parts in buckets.items()
+                for moment, parts in completed(raw.get(device, {}), minutes.get(device, {}), every).items()
             }
-            for device, buckets in sums.items()
+            for device in raw.keys() | minutes.keys()
         }
 
     def _aggregated(
-        self, flux: Flux, query: SeriesQuery, window: tuple[int, int], every: int, *, minutes: bool
+        self, flux: Flux, query: SeriesQuery, window: tuple[int, int], every: int, *, minutes: bool = False
     ) -> list[str]:
         """Return the statements that give sum, count, minimum and maximum of each bucket of a range."""
         statements = []
@@ -293,7 +297,7 @@ class InfluxReader:
                 source = self._source(flux, query, *window, field)
             statements.append(
                 f"{source} |> aggregateWindow(every: {every:d}ms, fn: {function}, createEmpty: false,"
-                f' timeSrc: "_start") |> yield(name: "{"minutes_" if minutes else ""}{name}")'
+                f' timeSrc: "_start") |> yield(name: "{_MINUTES if minutes else ""}{name}")'
             )
         return statements
 
@@ -323,12 +327,7 @@ class InfluxReader:
 
     def _buckets(self) -> list[str]:
         names = [self._options.bucket]
-        return names if self._parts.raw_retention is None else [*names, self._options.rollup_bucket]
-
-    def _raw_start(self) -> int:
-        """Return the minute from which raw rows are all there."""
-        retention = self._parts.raw_retention
-        return 0 if retention is None else max(-(-(round(self._wall() * 1000) - retention) // MINUTE) * MINUTE, 0)
+        return [*names, self._options.rollup_bucket] if self._parts.has_minutes else names
 
     def _ask(self, flux: Flux, text: str) -> Generator[tuple[Columns, list[str]]]:
         with self._reported():
@@ -356,23 +355,13 @@ class InfluxReader:
                 f"what answers at {self._options.url} is no InfluxDB 2 ({server.build} {server.version}): hostpulse "
                 "writes to it and cannot read from it; use its own tools, or set influxdb.url to an InfluxDB 2"
             )
-        raw = find_bucket(client, self._options, self._options.bucket)
         minutes = find_bucket(client, self._options, self._options.rollup_bucket)
-        seconds = raw.retention_rules[0].every_seconds if raw is not None and raw.retention_rules else 0
-        return _Parts(client, client.query_api(), None if minutes is None or not seconds else seconds * 1000)
-
-
-_COMBINED: dict[str, Callable[[float, float], float]] = {
-    _SUM: lambda one, other: one + other,
-    _COUNT: lambda one, other: one + other,
-    _MINIMUM: min,
-    _MAXIMUM: max,
-}
+        return _Parts(client, client.query_api(), minutes is not None)
 
 
 def _row_marks(table: Table) -> list[str]:
     """Return the fields of which each row has one."""
-    return [ENVELOPE[1]] if table.map is None else [*(field.name for field in table.fields), PRESENT]
+    return [ENVELOPE[1], PRESENT] if table.map is None else [*(field.name for field in table.fields), PRESENT]
 
 
 def _means_nothing(query: Query) -> bool:

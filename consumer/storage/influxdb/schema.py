@@ -3,7 +3,8 @@
     <bucket>            a measurement per entry of TABLES, with the tags `host` and the table's key, and its fields:
                         every number a float, a flag 1 or 0, text a string. A subsystem's own measurement also has
                         `session` (milliseconds), `sequence` and `interval` (seconds) of its messages; an entry of a
-                        map that says nothing has `present`, because a point needs a field.
+                        map that says nothing has `present`, because a point needs a field, and so has a row
+                        of a subsystem's own measurement that was imported without the numbers of its message.
                         `hostpulse_host`: what a host's retained `status` and `info` said.
     <bucket>_minutes    the same measurements, tags and fields without text, a point for each minute and each value of
                         the further tag `aggregate`: `mean`, `minimum`, `maximum`, `sum`, `count`
@@ -40,7 +41,7 @@ ENVELOPE = ("session", "sequence", "interval")
 """Fields that a subsystem's own measurement has of each message. Every message has a sequence."""
 
 PRESENT = "present"
-"""Field of an entry that says nothing."""
+"""Field of an entry that says nothing, or of a row that does not know the number of its message."""
 
 HOST_MEASUREMENT = "hostpulse_host"
 ONLINE = "online"

@@ -22,7 +22,7 @@ from ..options import InfluxOptions
 from .connection import is_hidden
 from .downsampling import downsampling_task, task_name
 
-__all__ = ["Prepared", "Setup", "check_retention", "find_bucket"]
+__all__ = ["Prepared", "Setup", "check_retention", "find_bucket", "retention_of"]
 
 _log = logging.getLogger(__name__)
 
@@ -66,6 +66,12 @@ def find_bucket(client: InfluxDBClient, options: InfluxOptions, name: str) -> Bu
             raise
         return None
     return next((bucket for bucket in found if bucket.name == name), None)
+
+
+def retention_of(bucket: Bucket | None) -> float | None:
+    """Return the seconds that a bucket keeps what it has; None for ever, or if it cannot be seen."""
+    rules = bucket.retention_rules if bucket is not None else None
+    return float(rules[0].every_seconds) or None if rules else None
 
 
 class Setup:
@@ -122,9 +128,7 @@ class Setup:
         if bucket is None:
             created = may_create and self._create(name, retention) is not None
             return "created" if created else "not permitted"
-        rules = bucket.retention_rules or []
-        seconds = round(retention or 0)
-        if (rules[0].every_seconds if rules else 0) == seconds:
+        if (retention_of(bucket) or 0) == round(retention or 0):
             return "ready"
         bucket.retention_rules = _rules(retention)
         return _if_permitted("updated", lambda: self._client.buckets_api().update_bucket(bucket))

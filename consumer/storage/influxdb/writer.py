@@ -4,6 +4,8 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
@@ -14,23 +16,30 @@ from influxdb_client.domain.write_precision import WritePrecision
 from influxdb_client.rest import ApiException
 
 from hostpulse.bus.codec import Sample
+from hostpulse.bus.fields import Table
 
-from ..errors import UnstorableError
+from ..errors import StorageError, TooOldError, UnstorableError
 from ..interface import Maintenance, RejectedLine, Written
 from ..options import InfluxOptions
+from ..stored import StoredRows
+from .answer import read_answer
 from .connection import Server, connect, detect, is_hidden, reported
 from .delivery import Refusal, deliver
+from .downsampling import summing_up
 from .encoder import Encoder
 from .line_protocol import tag_value, text_value
-from .schema import HOST_MEASUREMENT, INFO, LONGEST_TEXT, ONLINE
-from .setup import Prepared, Setup, check_retention
+from .printing import Encoded
+from .row_encoder import RowEncoder
+from .schema import HOST_MEASUREMENT, INFO, LONGEST_TEXT, ONLINE, to_datetime
+from .setup import Prepared, Setup, check_retention, find_bucket, retention_of
 
-__all__ = ["InfluxWriter"]
+__all__ = ["InfluxWriter", "Kept"]
 
 _log = logging.getLogger(__name__)
 
-_MILLISECONDS: Any = WritePrecision.MS  # a plain string, whatever its annotation says
 _BATCH_MESSAGES = 5000
+_SUMMING_SECONDS = 600.0  # InfluxDB sums up some million values in that time, and nobody waits for an answer
+_MILLISECONDS: Any = WritePrecision.MS  # a plain string, whatever its annotation says
 _CONTROL = frozenset(map(chr, (*range(0x20), *range(0x7F, 0xA0))))
 
 
@@ -39,9 +48,24 @@ class _Parts(NamedTuple):
 
     client: InfluxDBClient
     post: Callable[[bytes], None]
+    post_minutes: Callable[[bytes], None]
     server: Server
     setup: Setup | None  # None where the server has no buckets
     prepared: Prepared | None
+
+
+class Kept(NamedTuple):
+    """What can be seen of the buckets.
+
+    Attributes:
+        bucket: id of that of raw rows; None if it cannot be seen.
+        raw: seconds that raw rows are kept; None for ever, or if that cannot be seen.
+        minutes: seconds that minutes are kept; None as above.
+    """
+
+    bucket: str | None
+    raw: float | None
+    minutes: float | None
 
 
 class InfluxWriter:
@@ -73,6 +97,7 @@ class InfluxWriter:
         self._rollup_retention = rollup_retention
         self._wall = wall
         self._encoder = Encoder()
+        self._row_encoder = RowEncoder()
         self._open: _Parts | None = None
 
     @property
@@ -123,21 +148,87 @@ class InfluxWriter:
             StorageUnavailableError: not now; write it again, after `retry_after` if that is given.
             StorageError: not until a person mends something; write it again.
         """
-        lines, owners, rejected = self._encoder.encode(samples)
-        if lines:
-            refusals = self._deliver(lines)
-            rejected.extend(
-                RejectedLine(owners[index], lines[index], UnstorableError(f"InfluxDB refuses a line: {reason}"))
-                for index, reason in refusals
-            )
-        else:
-            refusals = []
-        return Written(len(lines) - len(refusals), rejected=tuple(rejected))
+        return _written(self._encoder.encode(samples), self._deliver)
 
-    def note_host(self, host: str, *, online: bool | None = None, info: str | None = None) -> None:
-        """Remember what a host's retained `status` or `info` says; None leaves what is known.
+    def write_rows(self, block: StoredRows) -> Written:
+        """Store rows that come from another store; acknowledged by the server on return.
+
+        Writing them again changes nothing. Minutes that were summed up go to their own bucket.
+
+        Returns:
+            How many rows were stored, and those that InfluxDB has no way to hold or refuses; their `index` is that of
+            the row.
 
         Raises:
+            StorageUnavailableError: not now; write it again, after `retry_after` if that is given.
+            StorageError: not until a person mends something; write it again.
+        """
+        parts = self._parts
+        encoded = self._row_encoder.encode(block)
+        if block.aggregate is None:
+            return _written(encoded, self._deliver)
+        with self._reported(self._options.rollup_bucket):
+            return _written(encoded, lambda lines: deliver(lines, parts.post_minutes))
+
+    def sum_up(self, table: Table, start: int, end: int) -> None:
+        """Have InfluxDB sum up the minutes of a range as its task does; they replace what is there.
+
+        Args:
+            table: whose minutes.
+            start: milliseconds since the epoch, of a whole minute, included.
+            end: milliseconds since the epoch, of a whole minute, not included.
+
+        Raises:
+            StorageUnavailableError: not now; it can be done again.
+            StorageError: the token may not do this, or the server does not know how.
+        """
+        options, parts = self._options, self._parts
+        if not parts.server.has_flux:
+            raise StorageError(f"what answers at {options.url} is no InfluxDB 2 and sums up no minutes")
+        text = summing_up(
+            options.bucket,
+            options.rollup_bucket,
+            [("start", "stop")],
+            {table.name: table},
+            answer="|> filter(fn: (r) => false)",
+        )
+        bounds = {"start": to_datetime(start), "stop": to_datetime(end)}
+        purpose = f"read bucket {options.bucket!r} and write bucket {options.rollup_bucket!r}"
+        with (
+            reported(options, purpose, wall=self._wall),
+            connect(replace(options, timeout=_SUMMING_SECONDS)) as client,
+        ):
+            response: Any = client.query_api().query_raw(text, params=bounds)
+            for _ in read_answer(response):
+                pass
+
+    def kept(self) -> Kept:
+        """Return what can be seen of the buckets.
+
+        Raises:
+            StorageError: they cannot be asked for.
+        """
+        parts, options = self._parts, self._options
+        with self._reported():
+            if not parts.server.has_flux:
+                return Kept(None, None, None)
+            raw = find_bucket(parts.client, options, options.bucket)
+            minutes = find_bucket(parts.client, options, options.rollup_bucket)
+        return Kept(None if raw is None else raw.id, retention_of(raw), retention_of(minutes))
+
+    def note_host(
+        self, host: str, *, online: bool | None = None, info: str | None = None, moment: int | None = None
+    ) -> None:
+        """Remember what a host's retained `status` or `info` says; None leaves what is known.
+
+        Args:
+            host: name of the machine, not escaped.
+            online: what `status` says.
+            info: JSON text, stored as it is.
+            moment: when it said so, milliseconds since the epoch, so that what is known from later stays; now if None.
+
+        Raises:
+            TooOldError: that moment is too long ago.
             UnstorableError: InfluxDB has no way to hold that name or that text.
             StorageError: nothing was remembered.
         """
@@ -152,9 +243,10 @@ class InfluxWriter:
         if not values:  # a point needs a field, and that the host was heard of is worth one
             values.append(b"noted=1")
         start = b"%b,host=%b " % (HOST_MEASUREMENT.encode(), tag_value(_storable(host)))
-        line = b"%b%b %d" % (start, b",".join(values), round(self._wall() * 1000))
-        for _, reason in self._deliver([line]):
-            raise UnstorableError(f"InfluxDB refuses what {host[:100]!a} says: {reason}")
+        line = b"%b%b %d" % (start, b",".join(values), round(self._wall() * 1000) if moment is None else moment)
+        for refusal in self._deliver([line]):
+            error = TooOldError if refusal.is_too_old else UnstorableError
+            raise error(f"InfluxDB refuses what {host[:100]!a} says: {refusal.reason}")
 
     def maintain(self, now: float) -> Maintenance:  # noqa: ARG002 - a `Writer` has it
         """Do nothing: a task of InfluxDB sums up minutes, and its retention deletes."""
@@ -188,22 +280,35 @@ class InfluxWriter:
             return deliver(lines, parts.post)
 
     @contextlib.contextmanager
-    def _reported(self) -> Iterator[None]:
-        with reported(self._options, f"write bucket {self._options.bucket!r}", wall=self._wall):
+    def _reported(self, bucket: str | None = None) -> Iterator[None]:
+        options = self._options if bucket is None else replace(self._options, bucket=bucket)
+        with reported(options, f"write bucket {options.bucket!r}", wall=self._wall):
             yield
 
     def _connect(self, client: InfluxDBClient) -> _Parts:
         write = client.write_api(write_options=SYNCHRONOUS).write
-        bucket, org = self._options.bucket, self._options.org
+        org = self._options.org
 
-        def post(body: bytes) -> None:
+        def post_to(bucket: str, body: bytes) -> None:
             write(bucket, org, body, write_precision=_MILLISECONDS)
 
+        post = partial(post_to, self._options.bucket)
+        post_minutes = partial(post_to, self._options.rollup_bucket)
         server = detect(client)
         if not server.has_flux:
-            return _Parts(client, post, server, None, None)
+            return _Parts(client, post, post_minutes, server, None, None)
         setup = Setup(client, self._options, retention=self._retention, rollup_retention=self._rollup_retention)
-        return _Parts(client, post, server, setup, setup.run(lambda: post(b"")))
+        return _Parts(client, post, post_minutes, server, setup, setup.run(lambda: post(b"")))
+
+
+def _written(encoded: Encoded, send: Callable[[Sequence[bytes]], list[Refusal]]) -> Written:
+    """Send lines; return what became of them."""
+    lines, owners, rejected = encoded
+    refusals = send(lines) if lines else []
+    for index, reason, is_too_old in refusals:
+        error = (TooOldError if is_too_old else UnstorableError)(f"InfluxDB refuses a line: {reason}")
+        rejected.append(RejectedLine(owners[index], lines[index], error))
+    return Written(len(lines) - len(refusals), rejected=tuple(rejected))
 
 
 def _storable(text: str) -> str:

@@ -21,6 +21,7 @@ __all__ = [
     "choice",
     "consumer_options",
     "influx_options",
+    "influx_target",
     "load_settings",
     "mqtt_options",
     "publisher_options",
@@ -155,9 +156,19 @@ def publisher_options(settings: Settings, mqtt: MqttOptions) -> PublisherOptions
 
 def influx_options(settings: Settings) -> InfluxOptions | None:
     """Return where InfluxDB is; None for the embedded store."""
+    return None if settings.store.kind != "influxdb" else influx_target(settings)
+
+
+def influx_target(settings: Settings) -> InfluxOptions:
+    """Return where InfluxDB is, whatever store is chosen.
+
+    Raises:
+        UsageError: the settings do not say; with a line for each that is missing.
+    """
     influxdb = settings.influxdb
-    if settings.store.kind != "influxdb" or influxdb.token is None or influxdb.org is None:
-        return None  # the settings have been checked: one that chooses InfluxDB has both
+    if influxdb.token is None or influxdb.org is None:
+        missing = [name for name in ("token", "org") if getattr(influxdb, name) is None]
+        raise UsageError("\n".join(f"influxdb.{name} is not set; set it" for name in missing))
     return InfluxOptions(
         url=influxdb.url, token=influxdb.token.get_secret_value(), org=influxdb.org, bucket=influxdb.bucket
     )

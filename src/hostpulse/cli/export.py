@@ -15,15 +15,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
 from hostpulse.bus.errors import HostpulseError, UsageError
 from hostpulse.bus.messages import TABLES
 from hostpulse.consumer.export import FORMATS, Sink
 from hostpulse.consumer.storage import RowQuery
 
 from .arguments import add_setting_options, load_settings
+from .progress import row_progress
 from .selection import add_selection_options, chosen, explain_nothing, open_history, time_range
 from .terminal import TerminalSink
 
@@ -62,7 +60,7 @@ def run(arguments: argparse.Namespace) -> int:
         parts = [table.name for table in TABLES.values() if table.subsystem == arguments.table and table.fields]
         raise UsageError(f"{arguments.table} has no values of its own; export {' or '.join(parts)}")
     with open_history(settings) as reader:
-        with _sink(arguments.output) as sink, _progress(arguments.output) as progress:
+        with _sink(arguments.output) as sink, row_progress(disable=not _has_room(arguments.output)) as progress:
             task = progress.add_task(arguments.table, total=None if progress.disable else reader.count(query))
             FORMATS[arguments.format](reader, query, sink, lambda rows: progress.advance(task, rows))
             written = progress.tasks[task].completed
@@ -127,15 +125,6 @@ def _mode(target: Path) -> int:
     return 0o666 & ~mask
 
 
-def _progress(path: Path) -> Progress:
-    """Return a progress bar on standard error, unless rows go to the same terminal."""
-    console = Console(stderr=True)
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("rows"),
-        TimeRemainingColumn(),
-        console=console,
-        disable=not sys.stderr.isatty() or (path == _STANDARD and sys.stdout.isatty()),
-    )
+def _has_room(path: Path) -> bool:
+    """Return whether standard error is a terminal, and rows do not go to the same one."""
+    return sys.stderr.isatty() and not (path == _STANDARD and sys.stdout.isatty())

@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
+from keyword import iskeyword
 from types import ModuleType
 from typing import NoReturn
 
@@ -20,7 +21,7 @@ __all__ = ["main"]
 
 DONE, FAILED, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
 
-_COMMANDS = ("up", "publish", "consume", "history", "export", "check", "config", "schema", "version")
+_COMMANDS = ("up", "publish", "consume", "history", "export", "import", "check", "config", "schema", "version")
 _STANDARD_OUTPUT = 1
 
 
@@ -33,7 +34,8 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _module(command: str) -> ModuleType:
-    return importlib.import_module(f".{command}", __package__)
+    name = f"{command}_" if iskeyword(command) else command
+    return importlib.import_module(f".{name}", __package__)
 
 
 def build_parser(commands: Sequence[str] = _COMMANDS) -> argparse.ArgumentParser:

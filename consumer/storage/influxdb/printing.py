@@ -1,0 +1,110 @@
+"""Printing the rows of a table as lines, whatever they were before.
+
+msgspec prints all numbers of a table at once, as the JSON of a list of structs: it leaves out what is not known and
+has the shortest digits of a float. Without its quotes, and with `=` for `:`, an object of numbers is the fields of a
+line.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import msgspec
+
+from ..errors import UnstorableError
+from ..interface import RejectedLine
+from .schema import PRESENT
+
+__all__ = ["PRESENT_FIELD", "Encoded", "Rows", "print_rows", "rejected"]
+
+PRESENT_FIELD = b"%b=1" % PRESENT.encode()
+"""What a row says that says nothing else, because a point needs a field."""
+
+_encode_json = msgspec.json.Encoder().encode
+_AS_FIELDS = bytes.maketrans(b":", b"=")
+_NOT_FINITE = b":null"  # how JSON says it; what is not known is left out
+_PRINTED_AT_ONCE = 400
+
+
+class Encoded(NamedTuple):
+    """Lines of a batch.
+
+    Attributes:
+        lines: without their newlines, those of a table together.
+        owners: index of the sample or row of each.
+        rejected: what cannot be a line.
+    """
+
+    lines: list[bytes]
+    owners: list[int]
+    rejected: list[RejectedLine]
+
+
+@dataclass(slots=True)
+class Rows:
+    """Rows of one table that wait to be printed, column by column.
+
+    Attributes:
+        owners: index of the sample or row of each.
+        moments: milliseconds since the epoch.
+        structs: its fields that are numbers.
+        heads: what stands before them.
+        tails: fields that are ready, to stand behind them; empty if no row has any.
+        bare: whether it is known that no struct had maps or text.
+    """
+
+    owners: list[int] = field(default_factory=list)
+    moments: list[int] = field(default_factory=list)
+    structs: list[Any] = field(default_factory=list)
+    heads: list[bytes] = field(default_factory=list)
+    tails: list[bytes] = field(default_factory=list)
+    bare: bool = False
+
+
+def print_rows(table: str, rows: Rows, encoded: Encoded, *, has_flags: bool) -> None:
+    """Add the lines of rows, some hundred at a time: larger pieces of memory come from the kernel, a page at a time.
+
+    Args:
+        table: its name, for what has to be said of rows.
+        rows: to be printed.
+        encoded: where the lines go, and what cannot be one.
+        has_flags: whether a value may be true or false.
+    """
+    for first in range(0, len(rows.structs), _PRINTED_AT_ONCE):
+        part = slice(first, first + _PRINTED_AT_ONCE)
+        some = Rows(rows.owners[part], rows.moments[part], rows.structs[part], rows.heads[part], rows.tails[part])
+        _print_some(table, some, encoded, has_flags=has_flags)
+
+
+def _print_some(table: str, rows: Rows, encoded: Encoded, *, has_flags: bool) -> None:
+    printed = _encode_json(rows.structs)
+    if has_flags:  # a colon is never in a name, so these are values
+        printed = printed.replace(b":true", b":1").replace(b":false", b":0")
+    pieces = printed.translate(_AS_FIELDS, b'"')[2:-2].split(b"},{")
+    if _NOT_FINITE in printed or not all(pieces) or not all(rows.tails):
+        _print_one_by_one(table, rows, pieces, encoded)
+        return
+    encoded.owners.extend(rows.owners)
+    if rows.tails:
+        columns = zip(rows.heads, pieces, rows.tails, rows.moments, strict=True)
+        encoded.lines.extend([b"%b%b,%b %d" % row for row in columns])
+    else:
+        encoded.lines.extend([b"%b%b %d" % row for row in zip(rows.heads, pieces, rows.moments, strict=True)])
+
+
+def _print_one_by_one(table: str, rows: Rows, pieces: list[bytes], encoded: Encoded) -> None:
+    """Add the lines of rows of which some say nothing, or what no line can."""
+    tails = rows.tails or [b""] * len(pieces)
+    for owner, head, piece, tail, moment in zip(rows.owners, rows.heads, pieces, tails, rows.moments, strict=True):
+        line = b"%b%b %d" % (head, b",".join(filter(None, (piece, tail))) or PRESENT_FIELD, moment)
+        if _NOT_FINITE.replace(b":", b"=") in piece:
+            error = UnstorableError(f"{table}: a number is infinite or none")
+            encoded.rejected.append(RejectedLine(owner, line, error))
+        else:
+            encoded.lines.append(line)
+            encoded.owners.append(owner)
+
+
+def rejected(index: int, table: str, device: tuple[str, ...], error: UnstorableError) -> RejectedLine:
+    """Return what says that a row of a device cannot be a line."""
+    names = ",".join((table, *device))
+    return RejectedLine(index, names.encode("utf-8", "backslashreplace"), UnstorableError(f"{table}: {error}"))
