@@ -231,20 +231,35 @@ def test_a_wrong_token_and_a_wrong_organisation(influx_server: Any, influx_optio
             assert not isinstance(caught.value, StorageUnavailableError)
 
 
-def test_a_bucket_that_is_deleted(
-    influx_server: Any, influx_options: InfluxOptions, influx_writer: InfluxWriter, sample: Make
+def test_a_deleted_bucket_is_made_again(
+    influx_server: Any,
+    influx_options: InfluxOptions,
+    influx_writer: InfluxWriter,
+    sample: Make,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     influx_writer.write([sample("cpu", START)])
     influx_server.forget(influx_options)
-    with pytest.raises(StorageError, match=rf"no bucket '{influx_options.bucket}'.*create it") as caught:
-        influx_writer.write([sample("cpu", START)])
-    assert "\n" not in str(caught.value)
-    influx_writer.close()
-    with influx_writer:
-        assert influx_writer.prepared == Prepared("created", "created", "ready") or influx_writer.prepared == Prepared(
-            "created", "created", "created"
-        )
-        assert influx_writer.write([sample("cpu", START)]).rows == 1
+    assert influx_writer.write([sample("cpu", START, user_percent=2.0)]).rows == 1
+    assert f"bucket {influx_options.bucket} was gone" in caplog.text
+    with InfluxReader(influx_options) as reader:
+        query = RowQuery(table="cpu", start=START / 1000, end=START / 1000 + 1, fields=("user_percent",))
+        assert list(reader.rows(query)) == [[(START, "alpha", 2.0)]]
+
+
+def test_a_deleted_bucket_that_the_token_may_not_make(
+    influx_server: Any, influx_options: InfluxOptions, influx_writer: InfluxWriter, sample: Make
+) -> None:
+    token = token_for(influx_server, influx_options, "write")
+    with InfluxWriter(influx_server.options(influx_options.bucket, token), retention=None, rollup_retention=None) as it:
+        influx_server.forget(influx_options)
+        with pytest.raises(StorageError, match=rf"no bucket '{influx_options.bucket}'.*create it") as caught:
+            it.write([sample("cpu", START)])
+        assert "\n" not in str(caught.value)
+        influx_writer.close()
+        influx_writer.open()  # a person with more rights
+        assert influx_writer.prepared is not None
+        assert influx_writer.prepared.bucket == "created"
 
 
 def test_a_server_that_is_killed_keeps_what_it_acknowledged(killable_influx_server: Any, sample: Make) -> None:
