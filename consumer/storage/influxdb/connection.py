@@ -14,7 +14,7 @@ import msgspec
 from influxdb_client.client.influxdb_client import InfluxDBClient
 from influxdb_client.rest import ApiException
 from influxdb_client.service.ping_service import PingService
-from urllib3.exceptions import HTTPError
+from urllib3.exceptions import HTTPError, ReadTimeoutError
 
 from ..errors import StorageError, StorageUnavailableError
 from ..options import InfluxOptions
@@ -105,6 +105,13 @@ def reported(options: InfluxOptions, purpose: str, *, wall: Callable[[], float] 
         yield
     except ApiException as error:
         raise _explained(error, options, purpose, wall()) from error
+    except ReadTimeoutError as error:
+        # In words of our own: those of the client have what was left of the time, so that no two are the same, and
+        # what is the same trouble would be told again and again.
+        raise StorageUnavailableError(
+            f"InfluxDB at {options.url} does not answer within {options.timeout:g} s; look at its log and load, or set "
+            "influxdb.url"
+        ) from error
     except (HTTPError, OSError, UnicodeDecodeError) as error:
         reason = " ".join(str(error).split())[:_SHOWN] or type(error).__name__
         raise StorageUnavailableError(
