@@ -293,6 +293,39 @@ def test_a_bucket_that_goes_and_comes_back(store: Store, feed: Feed, consume: Ca
     assert consumer.end() == 0
 
 
+def test_a_bucket_that_is_deleted_is_made_anew(store: Store, feed: Feed, consume: Callable[..., Running]) -> None:
+    consumer = consume(store.settings())
+    consumer.says("connected to broker")
+    store.server.forget(store.options)
+    feed.send(20)
+    eventually(lambda: store.bucket() is not None and store.has(20), what=lambda: consumer.output)
+    time.sleep(QUIET_SECONDS)
+    (line,) = troubles(consumer)
+    assert store.options.bucket in line
+    assert consumer.end() == 0
+
+
+def test_a_consumer_that_starts_before_its_database(
+    killable_influx_server: OwnInfluxServer, feed: Feed, consume: Callable[..., Running]
+) -> None:
+    server = killable_influx_server
+    store = Store(server, server.options("early"))
+    server.kill()
+    consumer = consume(store.settings())
+    away = f"InfluxDB at {server.url} cannot be reached"
+    assert away in only_trouble(consumer)
+    consumer.says("connected to broker")  # which keeps from now on what comes
+    feed.send(20)
+    time.sleep(QUIET_SECONDS)
+    at_start, *at_first_message = troubles(consumer)
+    assert away in at_start
+    assert all(away in line for line in at_first_message)
+    assert len(at_first_message) <= 1
+    server.start()
+    eventually(lambda: store.bucket() is not None and store.has(20), what=lambda: consumer.output)
+    assert consumer.end() == 0
+
+
 def test_a_field_of_another_type_costs_its_own_rows(
     store: Store, feed: Feed, hostpulse: Hostpulse, consume: Callable[..., Running]
 ) -> None:
