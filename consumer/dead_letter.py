@@ -84,6 +84,7 @@ class DeadLetterFile:
     def _append(self, lines: list[bytes]) -> None:
         if not lines:
             return
+        self.path.parent.mkdir(parents=True, exist_ok=True)  # where history is in InfluxDB, nothing else has made it
         with self.path.open("ab", buffering=0) as file:
             before = file.tell()
             try:

@@ -1,17 +1,16 @@
-"""Real brokers for tests: mosquitto and nats-server, each on a free port of loopback.
+"""Real brokers for tests: mosquitto and nats-server, each on a free port of loopback; mosquitto's public image, too.
 
     broker = make_broker("mosquitto", password="secret", persistent=True)
     session = Session(broker.options("client"))
     broker.kill()                       # SIGKILL
     broker.start()                      # the same port, the same store
 
-A broker whose program is missing skips the test.
+A broker whose program, or whose image, is missing skips the test.
 """
 
 import json
 import os
 import shutil
-import signal
 import socket
 import ssl
 import subprocess
@@ -25,11 +24,15 @@ import pytest
 
 from hostpulse.bus.mqtt import MqttOptions
 
-BROKERS = ("mosquitto", "nats-server")
+from .servers import HOST, Container, Program, Server, free_port, need_image
 
-HOST = "127.0.0.1"
+BROKERS = ("mosquitto", "nats-server")
+CONTAINER = "mosquitto in a container"
+
 USERNAME = "hostpulse"
 _START_SECONDS = 20
+_IMAGE = "eclipse-mosquitto:2"
+_PORT_INSIDE = 1883
 
 
 class Certificates(NamedTuple):
@@ -43,12 +46,6 @@ class Certificates(NamedTuple):
     stranger: Path
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return probe.getsockname()[1]
-
-
 def find_program(kind: str) -> str:
     """Return the path of a broker's program, or skip the test."""
     places = os.pathsep.join(
@@ -57,14 +54,24 @@ def find_program(kind: str) -> str:
     return shutil.which(kind, path=places) or pytest.skip(f"{kind} is not installed")
 
 
+def mosquitto_lines(listener: str, *, window: int, store: str | None) -> list[str]:
+    """Return the lines of mosquitto's configuration that all have."""
+    lines = [f"listener {listener}", "user root", "max_queued_messages 0", f"max_inflight_messages {window}"]
+    if store is not None:
+        # Written at each change: without that, a killed mosquitto forgets up to half an hour.
+        lines += ["persistence true", f"persistence_location {store}/"]
+        lines += ["autosave_on_changes true", "autosave_interval 1"]
+    return lines
+
+
 class Broker:
-    """One broker process that can be killed and started again.
+    """One broker that can be killed and started again.
 
     Args:
-        kind: mosquitto or nats-server.
+        kind: mosquitto, nats-server or `CONTAINER`.
         directory: its own.
-        password: of the user `USERNAME`; without one everybody may connect.
-        certificates: encrypt.
+        password: of the user `USERNAME`; without one everybody may connect. Not for containers.
+        certificates: encrypt. Not for containers.
         ask_certificate: clients have to show a certificate.
         persistent: mosquitto keeps sessions, queues and retained messages on disk; nats-server always does.
         window: messages that it sends a client without an acknowledgement.
@@ -83,27 +90,40 @@ class Broker:
         window: int = 1000,
         settings: str = "",
     ) -> None:
-        self._program = find_program(kind)
         self.kind = kind
         self.port = free_port()
         self._directory = directory
         self._password = password
         self._certificates = certificates
         self._ask_certificate = ask_certificate
-        self._process: subprocess.Popen[bytes] | None = None
         (directory / "store").mkdir(parents=True)
+        if kind == CONTAINER:
+            need_image(_IMAGE)
+            assert password is None
+            assert certificates is None
+            self._server: Server = self._contained(persistent=persistent, window=window, settings=settings)
+            return
+        program = find_program(kind)
         if kind == "mosquitto":
-            self._command = self._configure_mosquitto(persistent=persistent, window=window, settings=settings)
+            configuration = self._configure_mosquitto(persistent=persistent, window=window, settings=settings)
         else:
-            self._command = self._configure_nats_server(window)
+            configuration = self._configure_nats_server(window)
+        self._server = Program((program, "-c", configuration), directory / "log")
 
-    def _configure_mosquitto(self, *, persistent: bool, window: int, settings: str) -> list[str]:
+    def _contained(self, *, persistent: bool, window: int, settings: str) -> Container:
+        lines = mosquitto_lines(
+            f"{_PORT_INSIDE} 0.0.0.0", window=window, store="/mosquitto/data" if persistent else None
+        )
+        text = "\n".join((*lines, "allow_anonymous true", settings, ""))
+        return Container(
+            _IMAGE, inside=_PORT_INSIDE, outside=self.port, files={"/mosquitto/config/mosquitto.conf": text}
+        )
+
+    def _configure_mosquitto(self, *, persistent: bool, window: int, settings: str) -> Path:
+        store = str(self._directory / "store") if persistent else None
         lines = [
-            f"listener {self.port} {HOST}",
+            *mosquitto_lines(f"{self.port} {HOST}", window=window, store=store),
             f"allow_anonymous {'false' if self._password else 'true'}",
-            "user root",
-            "max_queued_messages 0",
-            f"max_inflight_messages {window}",
             settings,
         ]
         if self._password:
@@ -116,15 +136,11 @@ class Broker:
                 f"cafile {self._certificates.authority}",
                 f"require_certificate {str(self._ask_certificate).lower()}",
             ]
-        if persistent:
-            # Written at each change: without that, a killed mosquitto forgets up to half an hour.
-            lines += ["persistence true", f"persistence_location {self._directory / 'store'}/"]
-            lines += ["autosave_on_changes true", "autosave_interval 1"]
         path = self._directory / "mosquitto.conf"
         path.write_text("\n".join(lines) + "\n")
-        return [self._program, "-c", str(path)]
+        return path
 
-    def _configure_nats_server(self, window: int) -> list[str]:
+    def _configure_nats_server(self, window: int) -> Path:
         mqtt: dict[str, object] = {"listen": f"{HOST}:{self.port}", "ack_wait": "2s", "max_ack_pending": window}
         if self._certificates:
             mqtt["tls"] = {
@@ -143,7 +159,7 @@ class Broker:
             configuration["authorization"] = {"users": [{"user": USERNAME, "password": self._password}]}
         path = self._directory / "nats.json"
         path.write_text(json.dumps(configuration))
-        return [self._program, "-c", str(path)]
+        return path
 
     def options(self, client_id: str, **changes: object) -> MqttOptions:
         """Return the options of a client that may connect."""
@@ -156,14 +172,11 @@ class Broker:
 
     def start(self) -> None:
         """Start it, and return when it answers an MQTT client."""
-        with (self._directory / "log").open("ab") as log:
-            # In a session of its own: should the shell that started the tests end while a broker is stopped, the kernel
-            # would hang up on the whole process group.
-            self._process = subprocess.Popen(self._command, stdout=log, stderr=log, start_new_session=True)
+        self._server.start()
         deadline = time.monotonic() + _START_SECONDS
         while not self._answers():
-            if self._process.poll() is not None or time.monotonic() > deadline:
-                pytest.fail(f"{self.kind} does not start: {(self._directory / 'log').read_text()[-500:]}")
+            if not self._server.is_running or time.monotonic() > deadline:
+                pytest.fail(f"{self.kind} does not start: {self._server.log[-500:]}")
             time.sleep(0.01)
 
     def _answers(self) -> bool:
@@ -194,29 +207,23 @@ class Broker:
 
     def kill(self) -> None:
         """End it without a chance to save anything."""
-        self._signal(signal.SIGKILL)
+        self._server.kill()
 
     def stop(self) -> None:
         """End it properly."""
-        self._signal(signal.SIGTERM)
-
-    def _signal(self, number: signal.Signals) -> None:
-        if self._process is not None:
-            self._process.send_signal(signal.SIGCONT)
-            self._process.send_signal(number)
-            self._process.wait(_START_SECONDS)
-            self._process = None
+        self._server.stop()
 
     def freeze(self) -> None:
         """Stop it from running; its connections stay, and the system still accepts new ones for it."""
-        assert self._process is not None
-        self._process.send_signal(signal.SIGSTOP)
-        os.waitpid(self._process.pid, os.WUNTRACED)  # until all of its threads have stopped
+        self._server.freeze()
 
     def thaw(self) -> None:
         """Undo `freeze`."""
-        assert self._process is not None
-        self._process.send_signal(signal.SIGCONT)
+        self._server.thaw()
+
+    def close(self) -> None:
+        """End it for good."""
+        self._server.close()
 
 
 @pytest.fixture
@@ -232,7 +239,7 @@ def make_broker(tmp_path: Path) -> Iterator[Callable[..., Broker]]:
 
     yield make
     for broker in brokers:
-        broker.kill()
+        broker.close()
 
 
 @pytest.fixture(params=BROKERS)

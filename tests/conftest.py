@@ -1,14 +1,17 @@
 import signal
+from collections import Counter
+from collections.abc import Generator
 
 import pytest
 
 from .brokers import broker, broker_kind, certificates, make_broker
-from .influxdb import influx_server, killable_influx_server
+from .influxdb import influx_container, influx_server, killable_influx_server
 
 __all__ = [  # fixtures for all folders
     "broker",
     "broker_kind",
     "certificates",
+    "influx_container",
     "influx_server",
     "killable_influx_server",
     "make_broker",
@@ -17,9 +20,28 @@ __all__ = [  # fixtures for all folders
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-golden", action="store_true", help="rewrite the expected files instead of comparing")
+    parser.addoption(
+        "--outage-seconds", type=float, default=10.0, help="how long a database is away where a test takes it away"
+    )
 
 
 def pytest_configure() -> None:
     # A shell ignores Ctrl+C for what it starts in the background, and our own programs would inherit that.
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> Generator[None]:
+    """Say below everything else how many tests did not run, a line for each reason."""
+    yield
+    reasons = Counter(_reason(report) for report in terminalreporter.getreports("skipped"))
+    for reason, count in reasons.most_common():
+        terminalreporter.write_line(f"{count} {'test' if count == 1 else 'tests'} did not run: {reason}", yellow=True)
+
+
+def _reason(report: pytest.TestReport | pytest.CollectReport) -> str:
+    """Return why a test was skipped, as it said."""
+    place = report.longrepr
+    text = place[2] if isinstance(place, tuple) else str(place)
+    return " ".join(text.removeprefix("Skipped: ").split())

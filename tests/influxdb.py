@@ -1,10 +1,12 @@
-"""Real InfluxDB servers for tests: one that the environment names, or an `influxd` of our own."""
+"""Real InfluxDB servers for tests.
+
+`influx_server` is the first of these that is there: a server that the environment names (HOSTPULSE_TEST_INFLUXDB_URL,
+_TOKEN and _ORG), an `influxd` on PATH, a container. `influx_container` is always a container.
+"""
 
 import contextlib
 import os
 import shutil
-import socket
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,13 +19,17 @@ from influxdb_client.rest import ApiException
 
 from hostpulse.consumer.storage.options import InfluxOptions
 
-__all__ = ["InfluxServer", "OwnInfluxServer", "influx_server", "killable_influx_server", "need_influxd"]
+from .servers import HOST, Container, Program, Server, free_port, need_image
 
+__all__ = ["InfluxServer", "OwnInfluxServer", "influx_container", "influx_server", "killable_influx_server"]
+
+IMAGE = "influxdb:2.7"
 START_SECONDS = 60
+_VARIABLE = "HOSTPULSE_TEST_INFLUXDB_"
 
 
 class InfluxServer:
-    """A real InfluxDB: one that is named by the environment, or an `influxd` of our own."""
+    """A real InfluxDB."""
 
     def __init__(self, url: str, token: str, org: str) -> None:
         self.url = url
@@ -50,51 +56,46 @@ class InfluxServer:
 
 
 class OwnInfluxServer(InfluxServer):
-    """An `influxd` on a free port of the loopback that keeps its files in a directory, so that it can be killed."""
+    """An InfluxDB on a free port of the loopback that can be killed and started again.
 
-    def __init__(self, directory: Path) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self._address = f"127.0.0.1:{probe.getsockname()[1]}"
-        super().__init__(f"http://{self._address}", "token-of-the-tests", "home")
-        self._directory = directory
-        self._process: subprocess.Popen[bytes] | None = None
-        self._set_up = False
+    Args:
+        server: runs it.
+        port: where it then answers.
+    """
+
+    def __init__(self, server: Server, port: int) -> None:
+        super().__init__(f"http://{HOST}:{port}", "token-of-the-tests", "home")
+        self._server = server
 
     def start(self) -> None:
-        directory = self._directory
-        directory.mkdir(parents=True, exist_ok=True)
-        with (directory / "log").open("ab") as log:
-            self._process = subprocess.Popen(
-                [
-                    "influxd",
-                    "--reporting-disabled",
-                    *("--http-bind-address", self._address),
-                    *("--bolt-path", directory / "influxd.bolt"),
-                    *("--sqlite-path", directory / "influxd.sqlite"),
-                    *("--engine-path", directory / "engine"),
-                ],
-                stdout=log,
-                stderr=log,
-                env={**os.environ, "INFLUXD_REPORTING_DISABLED": "true"},
-            )
+        """Start it, and return when it takes tokens."""
+        self._server.start()
         give_up = time.monotonic() + START_SECONDS
         with urllib3.PoolManager(retries=False) as http:
             while not self._is_ready(http):
-                assert time.monotonic() < give_up, (directory / "log").read_text()[-2000:]
-                assert self._process.poll() is None, (directory / "log").read_text()[-2000:]
+                assert time.monotonic() < give_up, self._server.log
+                assert self._server.is_running, self._server.log
                 time.sleep(0.1)
-            if not self._set_up:
+            if msgspec.json.decode(http.request("GET", f"{self.url}/api/v2/setup").data)["allowed"]:
                 fields = {"username": "tests", "password": "only for tests", "org": self.org, "bucket": "first"}
                 body = msgspec.json.encode({**fields, "token": self.token})
                 assert http.request("POST", f"{self.url}/api/v2/setup", body=body).status == 201
-                self._set_up = True
 
     def kill(self) -> None:
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            self._process = None
+        """End it without a chance to save anything."""
+        self._server.kill()
+
+    def freeze(self) -> None:
+        """Keep it from answering; its connections stay."""
+        self._server.freeze()
+
+    def thaw(self) -> None:
+        """Undo `freeze`."""
+        self._server.thaw()
+
+    def close(self) -> None:
+        """End it for good."""
+        self._server.close()
 
     def _is_ready(self, http: urllib3.PoolManager) -> bool:
         try:
@@ -103,34 +104,74 @@ class OwnInfluxServer(InfluxServer):
             return False
 
 
-def need_influxd() -> None:
-    if shutil.which("influxd") is None:
-        pytest.skip("no InfluxDB: install influxd, or name a server with HOSTPULSE_TEST_INFLUXDB_URL, _TOKEN and _ORG")
+def _program(directory: Path) -> OwnInfluxServer:
+    """Return an `influxd` that keeps its files in a directory."""
+    directory.mkdir(parents=True, exist_ok=True)
+    port = free_port()
+    command = (
+        "influxd",
+        "--reporting-disabled",
+        *("--http-bind-address", f"{HOST}:{port}"),
+        *("--bolt-path", directory / "influxd.bolt"),
+        *("--sqlite-path", directory / "influxd.sqlite"),
+        *("--engine-path", directory / "engine"),
+    )
+    environment = {"INFLUXD_REPORTING_DISABLED": "true"}
+    return OwnInfluxServer(Program(command, directory / "log", environment=environment), port)
+
+
+def _container() -> OwnInfluxServer:
+    port = free_port()
+    environment = {"INFLUXD_REPORTING_DISABLED": "true"}
+    return OwnInfluxServer(Container(IMAGE, inside=8086, outside=port, environment=environment), port)
+
+
+def _program_or_container(directory: Path, *, otherwise: str = "") -> OwnInfluxServer:
+    """Return an InfluxDB of the test's own, or skip the test.
+
+    Args:
+        directory: for its files.
+        otherwise: what else would do.
+    """
+    if shutil.which("influxd") is not None:
+        return _program(directory)
+    try:
+        need_image(IMAGE)
+    except pytest.skip.Exception as skipped:
+        pytest.skip(f"no InfluxDB: influxd is not on PATH{otherwise}, and {skipped.msg}")
+    return _container()
+
+
+@contextlib.contextmanager
+def _running(server: OwnInfluxServer) -> Iterator[OwnInfluxServer]:
+    try:
+        server.start()
+        yield server
+    finally:
+        server.close()
 
 
 @pytest.fixture(scope="session")
 def influx_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[InfluxServer]:
-    url = os.environ.get("HOSTPULSE_TEST_INFLUXDB_URL")
+    url = os.environ.get(f"{_VARIABLE}URL")
     if url:
-        yield InfluxServer(
-            url, os.environ["HOSTPULSE_TEST_INFLUXDB_TOKEN"], os.environ.get("HOSTPULSE_TEST_INFLUXDB_ORG", "hostpulse")
-        )
+        yield InfluxServer(url, os.environ[f"{_VARIABLE}TOKEN"], os.environ.get(f"{_VARIABLE}ORG", "hostpulse"))
         return
-    need_influxd()
-    server = OwnInfluxServer(tmp_path_factory.mktemp("influxdb"))
-    try:
-        server.start()
+    otherwise = f", {_VARIABLE}URL, _TOKEN and _ORG name no server"
+    with _running(_program_or_container(tmp_path_factory.mktemp("influxdb"), otherwise=otherwise)) as server:
         yield server
-    finally:
-        server.kill()
+
+
+@pytest.fixture(scope="session")
+def influx_container() -> Iterator[OwnInfluxServer]:
+    """The public image, whatever else is there."""
+    need_image(IMAGE)
+    with _running(_container()) as server:
+        yield server
 
 
 @pytest.fixture
 def killable_influx_server(tmp_path: Path) -> Iterator[OwnInfluxServer]:
-    need_influxd()
-    server = OwnInfluxServer(tmp_path / "influxdb")
-    try:
-        server.start()
+    """One of the test's own; never that of the environment, which belongs to somebody."""
+    with _running(_program_or_container(tmp_path / "influxdb")) as server:
         yield server
-    finally:
-        server.kill()

@@ -37,6 +37,13 @@ def test_a_line_has_all_that_is_needed_to_understand_it(tmp_path: Path) -> None:
     ]
 
 
+def test_it_makes_its_directory(tmp_path: Path) -> None:
+    kept = DeadLetterFile(tmp_path / "data" / "hostpulse" / "dead.jsonl")
+    assert not kept.path.parent.exists()
+    kept.keep([LETTER])
+    assert len(lines(kept.path)) == 1
+
+
 def test_counts_by_kind(tmp_path: Path) -> None:
     kept = DeadLetterFile(tmp_path / "dead.jsonl")
     kept.keep([LETTER, LETTER._replace(error=WrongTopicError("elsewhere"))])

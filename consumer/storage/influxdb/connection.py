@@ -14,7 +14,7 @@ import msgspec
 from influxdb_client.client.influxdb_client import InfluxDBClient
 from influxdb_client.rest import ApiException
 from influxdb_client.service.ping_service import PingService
-from urllib3.exceptions import HTTPError
+from urllib3.exceptions import HTTPError, ReadTimeoutError
 
 from ..errors import StorageError, StorageUnavailableError
 from ..options import InfluxOptions
@@ -22,6 +22,7 @@ from ..options import InfluxOptions
 __all__ = ["Server", "connect", "detect", "is_hidden", "message_of", "reported"]
 
 _HIDDEN = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND})
+_NO_PING = frozenset({HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED})
 _PASSING = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS})
 _NO_ORGANISATION = re.compile(r"organization name .* not found")
 _LONGEST_WAIT = 3600.0
@@ -32,7 +33,7 @@ class Server(NamedTuple):
     """What answers `/ping`.
 
     Attributes:
-        build: `OSS` of InfluxDB 2, `Core` or `Enterprise` of 3; None if it does not say.
+        build: `OSS` of InfluxDB 2, `Core` or `Enterprise` of 3; None if it does not say, as VictoriaMetrics does not.
         version: without its `v`; None if it does not say.
     """
 
@@ -43,6 +44,12 @@ class Server(NamedTuple):
     def has_flux(self) -> bool:
         """Whether it has buckets, tasks and Flux: whether it is InfluxDB 2."""
         return self.version is not None and self.version.startswith("2.")
+
+    @property
+    def description(self) -> str:
+        """Build and version as far as they are known, for people."""
+        known = " ".join(part for part in (self.build, self.version) if part)
+        return known or "it does not say what it is"
 
 
 def connect(options: InfluxOptions) -> InfluxDBClient:
@@ -59,8 +66,22 @@ def connect(options: InfluxOptions) -> InfluxDBClient:
 
 
 def detect(client: InfluxDBClient) -> Server:
-    """Ask what kind of server there is; call it inside `reported`."""
-    _, _, headers = PingService(client.api_client).get_ping_with_http_info()
+    """Ask what kind of server there is; call it inside `reported`.
+
+    Raises:
+        StorageError: a web server that knows no `/ping`.
+        ApiException: it does not let us ask.
+    """
+    try:
+        _, _, headers = PingService(client.api_client).get_ping_with_http_info()
+    except ApiException as error:
+        if error.status in _NO_PING:
+            said = " ".join(message_of(error).split())[:_SHOWN]
+            raise StorageError(
+                f"what answers at {client.url} is no InfluxDB ({error.status} to /ping: {said}); set influxdb.url to "
+                "one"
+            ) from error
+        raise
     found: dict[str, str] = {name.lower(): value for name, value in dict(headers).items()}
     version = found.get("x-influxdb-version")
     return Server(found.get("x-influxdb-build"), None if version is None else version.removeprefix("v"))
@@ -84,6 +105,13 @@ def reported(options: InfluxOptions, purpose: str, *, wall: Callable[[], float] 
         yield
     except ApiException as error:
         raise _explained(error, options, purpose, wall()) from error
+    except ReadTimeoutError as error:
+        # In words of our own: those of the client have what was left of the time, so that no two are the same, and
+        # what is the same trouble would be told again and again.
+        raise StorageUnavailableError(
+            f"InfluxDB at {options.url} does not answer within {options.timeout:g} s; look at its log and load, or set "
+            "influxdb.url"
+        ) from error
     except (HTTPError, OSError, UnicodeDecodeError) as error:
         reason = " ".join(str(error).split())[:_SHOWN] or type(error).__name__
         raise StorageUnavailableError(
@@ -98,8 +126,14 @@ def message_of(error: ApiException) -> str:
     with contextlib.suppress(msgspec.MsgspecError):
         found = msgspec.json.decode(text)
         if isinstance(found, dict):
-            text = str(found.get("message") or found.get("error") or text)
+            text = str(found.get("message") or found.get("error") or text) + _first_reason(found.get("data"))
     return text
+
+
+def _first_reason(data: Any) -> str:
+    """Return what InfluxDB 3 says beside its message: what was wrong with the first line that it left out."""
+    first = data[0] if isinstance(data, list) and data else data
+    return f": {first['error_message']}" if isinstance(first, dict) and first.get("error_message") else ""
 
 
 def _explained(error: ApiException, options: InfluxOptions, purpose: str, now: float) -> StorageError:

@@ -352,8 +352,9 @@ class InfluxReader:
         server = detect(client)
         if not server.has_flux:
             raise StorageError(
-                f"what answers at {self._options.url} is no InfluxDB 2 ({server.build} {server.version}): hostpulse "
-                "writes to it and cannot read from it; use its own tools, or set influxdb.url to an InfluxDB 2"
+                f"what answers at {self._options.url} is no InfluxDB 2 ({server.description}), so it is write only: "
+                "hostpulse stores there and cannot read from there; query it with its own tools, or set influxdb.url "
+                "to an InfluxDB 2"
             )
         minutes = find_bucket(client, self._options, self._options.rollup_bucket)
         return _Parts(client, client.query_api(), minutes is not None)

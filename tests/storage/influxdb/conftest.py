@@ -1,6 +1,7 @@
 import contextlib
 import threading
 from collections.abc import Callable, Iterator
+from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -12,11 +13,16 @@ Answer = tuple[int, dict[str, str], str]
 
 
 class FakeInflux:
-    """Answers that a real server does not give on demand: a function from body to status, headers and text."""
+    """Answers that a real server does not give on demand: a function from body to status, headers and text.
+
+    To all else it answers as InfluxDB 3 Core does: it says who it is at `/ping`, refuses an empty body, wants the token
+    everywhere, and knows neither buckets nor Flux.
+    """
 
     def __init__(self) -> None:
         self.bodies: list[bytes] = []
         self.answer: Callable[[bytes], Answer] = lambda _: (204, {}, "")
+        self.pong: Answer = (200, {"X-Influxdb-Build": "Core", "X-Influxdb-Version": "3.10.1"}, '{"version":"3.10.1"}')
         self.options = InfluxOptions(url="http://127.0.0.1:1", token="t", org="o", bucket="b", timeout=5)
 
 
@@ -28,22 +34,33 @@ def fake_influx() -> Iterator[FakeInflux]:
         protocol_version = "HTTP/1.1"
 
         def do_GET(self) -> None:
-            self.reply(204, {"X-Influxdb-Build": "Core", "X-Influxdb-Version": "3.10.1"}, "")
+            if self.headers["Authorization"] != "Token t":
+                self.reply(401, {}, '{"error": "the request was not authenticated"}')
+            elif self.path == "/ping":
+                self.reply(*fake.pong)
+            else:
+                self.reply(404, {}, "not found")
 
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
+            if self.headers["Authorization"] != "Token t":
+                self.reply(401, {}, '{"error": "the request was not authenticated"}')
+                return
+            assert self.path.startswith("/api/v2/write?")
             assert "precision=ms" in self.path
-            assert self.headers["Authorization"] == "Token t"
             fake.bodies.append(body)
-            self.reply(*fake.answer(body))
+            status, headers, text = fake.answer(body)
+            empty_is_fine = not body and status == HTTPStatus.NO_CONTENT
+            self.reply(*((400, {}, "incoming write was empty") if empty_is_fine else (status, headers, text)))
 
         def reply(self, status: int, headers: dict[str, str], text: str) -> None:
             self.send_response(status)
             for name, value in headers.items():
                 self.send_header(name, value)
             self.send_header("Content-Length", str(len(text)))
-            self.end_headers()
-            self.wfile.write(text.encode())
+            with contextlib.suppress(ConnectionError):  # the client may have given up
+                self.end_headers()
+                self.wfile.write(text.encode())
 
         def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
             pass

@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import pytest
 
 from hostpulse.bus.codec import Sample
@@ -108,8 +109,14 @@ def test_a_server_that_hangs(fake_influx: Any, sample: Make) -> None:
     fake_influx.answer = lambda _: (204, {}, "") if done.wait(10) else (500, {}, "")
     options = InfluxOptions(url=fake_influx.options.url, token="t", org="o", bucket="b", timeout=0.3)
     with InfluxWriter(options, retention=None, rollup_retention=None) as writer:
-        with pytest.raises(StorageUnavailableError, match="timed out"):
-            writer.write([sample("cpu", START)])
+        told = set()
+        for _ in range(3):
+            with pytest.raises(
+                StorageUnavailableError, match=r"does not answer within 0\.3 s; look at its log"
+            ) as caught:
+                writer.write([sample("cpu", START)])
+            told.add(str(caught.value))
+        assert len(told) == 1  # what differs is logged again
         done.set()
 
 
@@ -117,7 +124,57 @@ def test_influxdb_3_is_written_and_not_read(fake_influx: Any, sample: Make) -> N
     with writer_to(fake_influx) as writer:
         assert (writer.server.build, writer.server.version, writer.prepared) == ("Core", "3.10.1", None)
         assert writer.write([sample("cpu", START)]).rows == 1
-    with pytest.raises(StorageError, match=r"no InfluxDB 2 .Core 3.10.1.*cannot read"):
+    with pytest.raises(StorageError, match=r"no InfluxDB 2 .Core 3.10.1., so it is write only: .*cannot read"):
+        InfluxReader(fake_influx.options).open()
+
+
+def test_what_influxdb_3_left_out_is_told_with_the_reason_of_the_line(fake_influx: Any, sample: Make) -> None:
+    """Up to 3.10.1 a partial write is a 500; "5xx means again" would loop for ever."""
+    wrong = "invalid column type for column 'user_percent', expected iox::column_type::field::string"
+
+    def answer(body: bytes) -> tuple[int, dict[str, str], str]:
+        bad = [number for number, line in enumerate(body.split(b"\n"), 1) if b"user_percent=13" in line]
+        lines = [{"original_line": "cpu,host=a", "line_number": number, "error_message": wrong} for number in bad]
+        said = msgspec.json.encode({"error": "partial write of line protocol occurred", "data": lines}).decode()
+        return (500, {}, said) if bad else (204, {}, "")
+
+    fake_influx.answer = answer
+    with writer_to(fake_influx) as writer:
+        written = writer.write([sample("cpu", START + index, user_percent=float(index)) for index in range(64)])
+    assert written.rows == 63
+    [rejected] = written.rejected
+    assert rejected.index == 13
+    assert str(rejected.error).endswith(f"partial write of line protocol occurred: {wrong}")
+
+
+def test_influxdb_3_that_takes_smaller_bodies_only(fake_influx: Any, sample: Make) -> None:
+    """It is asked with an empty body whether it takes anything at all, and refuses that, too."""
+    fake_influx.answer = lambda body: (413, {}, "") if body.count(b"\n") >= 10 else (204, {}, "")
+    with writer_to(fake_influx) as writer:
+        assert writer.write([sample("cpu", START + index) for index in range(100)]).rows == 100
+    assert b"" in fake_influx.bodies
+
+
+def test_a_wrong_token_for_influxdb_3_is_said_at_once(fake_influx: Any) -> None:
+    options = InfluxOptions(url=fake_influx.options.url, token="wrong", org="o", bucket="b")
+    for opened in (InfluxWriter(options, retention=None, rollup_retention=None), InfluxReader(options)):
+        with pytest.raises(StorageError, match=r"does not know the token \(401\)"):
+            opened.open()
+
+
+@pytest.mark.parametrize("status", [400, 404, 405])
+def test_a_web_server_that_is_no_influxdb(fake_influx: Any, status: int) -> None:
+    fake_influx.pong = (status, {}, "<html>\nnothing here</html>")
+    for opened in (writer_to(fake_influx), InfluxReader(fake_influx.options)):
+        with pytest.raises(StorageError, match=f"no InfluxDB .{status} to /ping: <html> nothing.*set influxdb.url"):
+            opened.open()
+
+
+def test_what_does_not_say_what_it_is_is_written_and_not_read(fake_influx: Any, sample: Make) -> None:
+    fake_influx.pong = (204, {}, "")
+    with writer_to(fake_influx) as writer:
+        assert writer.write([sample("cpu", START)]).rows == 1
+    with pytest.raises(StorageError, match=r"no InfluxDB 2 .it does not say what it is., so it is write only"):
         InfluxReader(fake_influx.options).open()
 
 
