@@ -20,7 +20,7 @@ __all__ = ["main"]
 
 DONE, FAILED, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
 
-_COMMANDS = ("up", "publish", "consume", "history", "export", "check", "config", "schema", "version")
+_COMMANDS = ("up", "publish", "consume", "history", "export", "deadletter", "check", "config", "schema", "version")
 _STANDARD_OUTPUT = 1
 
 
