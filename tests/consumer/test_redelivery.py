@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hostpulse.bus.codec import encode
-from hostpulse.bus.messages import SUBSYSTEMS, TABLES, CpuCore, NetworkInterface
+from hostpulse.bus.messages import TABLES, Cpu, CpuCore, Network, NetworkInterface
 from hostpulse.bus.mqtt import Batch, MqttOptions, Receiver
 from hostpulse.bus.topics import Topics
 from hostpulse.consumer.dead_letter import DeadLetterFile
@@ -47,11 +47,11 @@ def messages_of(host: str, session: int, count: int, *, now: float = NOW) -> lis
     begin = now - DAY + 1000 * session
     found: list[Message] = []
     for sequence in range(1, count + 1):
-        cpu = SUBSYSTEMS["cpu"](
+        cpu = Cpu(
             load_average_1m=float(sequence),
             core={str(one): CpuCore(utilization_percent=sequence + one) for one in (0, 1)},
         )
-        network = SUBSYSTEMS["network"](
+        network = Network(
             interface={"a, b=c": NetworkInterface(sent_bytes=sequence, link="up" if sequence % 2 else "")}
         )
         for subsystem, fields in (("cpu", cpu), ("network", network)):
@@ -145,7 +145,9 @@ def mosquitto(make_broker: Callable[..., Broker]) -> Broker:
     return make_broker("mosquitto")
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(
+    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(
     messages=disordered(),
     batch_messages=st.integers(1, 12),

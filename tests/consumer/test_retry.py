@@ -233,9 +233,9 @@ def test_kill_9_in_the_middle_loses_nothing_and_doubles_nothing(
 # By the consumer that runs
 
 
-def hand_over(dead_letters: DeadLetterFile, path: Path, role: StoreRole, **options: float) -> Retried:
+def hand_over(dead_letters: DeadLetterFile, path: Path, role: StoreRole, patience: float = 60) -> Retried:
     writer = EmbeddedWriter(path, retention=None, rollup_retention=None)
-    return retry_or_hand_over(dead_letters, role, writer, ALL, may_hand_over=True, **options)
+    return retry_or_hand_over(dead_letters, role, writer, ALL, may_hand_over=True, patience=patience)
 
 
 def test_the_writer_that_has_the_store_does_it(
