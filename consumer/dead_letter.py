@@ -181,7 +181,7 @@ class DeadLetterFile:
 def _opened(path: Path, stack: contextlib.ExitStack) -> BinaryIO | None:
     try:
         return stack.enter_context(path.open("rb"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
 
 
