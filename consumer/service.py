@@ -9,17 +9,19 @@ from msgspec import Struct
 from hostpulse.bus.mqtt import MqttOptions, Receiver
 from hostpulse.bus.topics import Topics
 
-from .dead_letter import DeadLetterFile
+from .dead_letter import DEAD_LETTER_FILE, DeadLetterFile
+from .handover import Handover
+from .letter import Selection
+from .retry import Retried, retry
 from .storage import StorageUnavailableError, Writer
 from .storage.options import InfluxOptions
 from .store import StoreRole
 
-__all__ = ["HISTORY_FILE", "ConsumerOptions", "StoreService"]
+__all__ = ["HISTORY_FILE", "ConsumerOptions", "StoreService", "make_writer"]
 
 _log = logging.getLogger(__name__)
 
 HISTORY_FILE = "history.db"
-_DEAD_LETTER_FILE = "dead-letter.jsonl"
 
 
 class ConsumerOptions(Struct, frozen=True, kw_only=True):
@@ -44,20 +46,21 @@ class ConsumerOptions(Struct, frozen=True, kw_only=True):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
 
-def _writer(options: ConsumerOptions) -> Writer:
-    """Return the store that the options choose. Each is imported where it is chosen: InfluxDB's client is large."""
-    if options.influxdb is not None:
+def make_writer(
+    *, data_dir: str, influxdb: InfluxOptions | None, retention_seconds: float, rollup_retention_seconds: float
+) -> Writer:
+    """Return the store that the options choose; they are those of `ConsumerOptions`.
+
+    Each is imported where it is chosen: InfluxDB's client is large.
+    """
+    if influxdb is not None:
         from .storage.influxdb.writer import InfluxWriter
 
-        return InfluxWriter(
-            options.influxdb, retention=options.retention_seconds, rollup_retention=options.rollup_retention_seconds
-        )
+        return InfluxWriter(influxdb, retention=retention_seconds, rollup_retention=rollup_retention_seconds)
     from .storage.embedded import EmbeddedWriter
 
     return EmbeddedWriter(
-        Path(options.data_dir) / HISTORY_FILE,
-        retention=options.retention_seconds,
-        rollup_retention=options.rollup_retention_seconds,
+        Path(data_dir) / HISTORY_FILE, retention=retention_seconds, rollup_retention=rollup_retention_seconds
     )
 
 
@@ -67,16 +70,23 @@ class StoreService:
     def __init__(self, options: ConsumerOptions) -> None:
         directory = Path(options.data_dir)
         topics = Topics(options.prefix)
-        self._writer = _writer(options)
+        self._writer = make_writer(
+            data_dir=options.data_dir,
+            influxdb=options.influxdb,
+            retention_seconds=options.retention_seconds,
+            rollup_retention_seconds=options.rollup_retention_seconds,
+        )
         # Of the embedded store there is one writer: while another has it we must not take its session from it, either.
         self._may_wait = options.influxdb is not None
-        role = StoreRole(topics, self._writer, DeadLetterFile(directory / _DEAD_LETTER_FILE))
+        self._dead_letters = DeadLetterFile(directory / DEAD_LETTER_FILE)
+        self._handover = Handover(directory)
+        self._role = StoreRole(topics, self._writer, self._dead_letters)
         self._receiver = Receiver(
             options.mqtt,
             [topics.all_hosts],
-            role.take,
+            self._role.take,
             batch_messages=self._writer.batch_messages,
-            idle=role.idle,
+            idle=self._idle,
         )
 
     def run(self) -> None:
@@ -105,3 +115,12 @@ class StoreService:
     def stop(self) -> None:
         """End `run` soon; may be called from a signal handler."""
         self._receiver.stop()
+
+    def _idle(self) -> None:
+        self._role.idle()
+        self._handover.serve(self._retry)
+
+    def _retry(self, selection: Selection) -> Retried:
+        done = retry(self._dead_letters, self._role, selection)
+        _log.info("dead letters were tried again: %s", done)
+        return done

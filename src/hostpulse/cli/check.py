@@ -1,4 +1,4 @@
-"""Try settings, data directory, history, broker and collectors, and say what to do about what does not work."""
+"""Try settings, data directory, history, dead letters, broker and collectors, and say what to mend and how."""
 
 import argparse
 import logging
@@ -20,6 +20,7 @@ from hostpulse.publisher.machine import Machine
 from hostpulse.stack.broker import find_nats_server, find_running
 
 from .arguments import add_setting_options, choice, load_settings, mqtt_options
+from .deadletter import dead_letters_of
 from .selection import open_history, place_of_history
 from .terminal import clean, size
 
@@ -47,6 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
         ("settings", _settings),
         ("data", _data_directory),
         ("history", _history),
+        ("letters", _dead_letters),
         ("broker", _broker),
         ("collectors", _collectors),
     ]
@@ -96,6 +98,22 @@ def _history(settings: Settings) -> Iterator[_Result]:
     if settings.store.kind == "embedded":
         place += f", {size((settings.data_dir / HISTORY_FILE).stat().st_size)}"
     yield _Result(good=True, text=f"{place}, {count}")
+
+
+def _dead_letters(settings: Settings) -> Iterator[_Result]:
+    letters = dead_letters_of(settings)
+    number, newest = 0, None
+    try:
+        for _, letter in letters.entries():
+            if letter is not None:
+                number, newest = number + 1, letter
+    except OSError as error:
+        yield _Result(good=False, text=f"{letters.path} cannot be read ({error.strerror}); make it readable")
+        return
+    if newest is not None:
+        count = "1 message" if number == 1 else f"{number} messages"
+        what = f"{count} could not be used, the last at {newest.time} on {newest.topic}: {newest.reason}"
+        yield _Result(good=None, text=f"{what}; `hostpulse deadletter list` shows more")
 
 
 def _broker(settings: Settings) -> Iterator[_Result]:
