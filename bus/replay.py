@@ -86,8 +86,6 @@ def decode_replay_request(payload: bytes) -> ReplayRequest:
         raise WrongTypeError(str(error)) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise MalformedError(str(error)) from None
-    except RecursionError:
-        raise MalformedError("nested too deeply") from None
     if request.v != VERSION:
         raise WrongVersionError(f"version {request.v}, this is version {VERSION}")
     if not _SUBSYSTEM.fullmatch(request.subsystem):

@@ -87,3 +87,16 @@ def cycle(outbox: Outbox, *added: Message) -> None:
     for one in added:
         outbox.add(one)
     outbox.store()
+
+
+def kill(outbox: Outbox) -> None:
+    """Leave it as kill -9 does: nothing more is written, the kernel closes its files."""
+    log = outbox._log
+    assert log is not None
+    log._appender.close()
+    log._lock.release()
+    outbox._log = outbox._backlog = None
+
+
+def payloads(sent: list[Message]) -> list[bytes]:
+    return [one.payload for one in sent]

@@ -47,11 +47,6 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Written:
     return Written(tmp_path_factory.mktemp("written") / "outbox")
 
 
-@pytest.fixture
-def place(tmp_path: Path) -> Path:
-    return tmp_path / "outbox"
-
-
 def opened(directory: Path, options: OutboxOptions = SMALL, clock: Clock = CLOCK) -> Log:
     log = Log(directory, options, clock)
     log.open()
