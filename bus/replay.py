@@ -7,7 +7,7 @@ answered once.
 """
 
 import re
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated
 
 import msgspec
@@ -15,7 +15,6 @@ from msgspec import Meta, Struct
 
 from .codec import VERSION
 from .errors import MalformedError, MessageTooLargeError, WrongTypeError, WrongVersionError
-from .times import format_timestamp
 
 __all__ = [
     "MAXIMUM_REPLAY_MESSAGES",
@@ -61,7 +60,7 @@ def encode_replay_request(request: ReplayRequest) -> bytes:
     return msgspec.json.encode(
         {
             "v": request.v,
-            "session": format_timestamp(request.session.timestamp()),
+            "session": request.session.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
             "subsystem": request.subsystem,
             "from": request.first,
             "to": request.last,
