@@ -14,7 +14,9 @@ _logger = logging.getLogger(__name__)
 
 
 class Backlog:
-    """A place in the log that goes on; holds one piece of one file.
+    """A place in the log that only goes on; holds one piece of one file.
+
+    What is in memory is always newer than what is only here, so nothing that was passed over comes back.
 
     Args:
         log: what is read.
@@ -48,13 +50,6 @@ class Backlog:
     def peek(self, elsewhere: Container[int]) -> Record | None:
         """Return what `take` would return, and leave it there."""
         return self._find(elsewhere)
-
-    def include(self, number: int) -> None:
-        """Have a message sent from here that was to be sent from memory."""
-        if number < self._number:
-            self._number = number
-            self._segment = None
-            self._records.clear()
 
     def _find(self, elsewhere: Container[int]) -> Record | None:
         while True:

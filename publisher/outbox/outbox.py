@@ -219,19 +219,16 @@ class Outbox:
 
     def _bound_memory(self) -> None:
         while len(self._waiting) > _RECENT_MESSAGES or self._waiting_bytes > _RECENT_BYTES:
-            if not self._waiting or self._waiting[0].number is None:
+            number = self._waiting[0].number
+            if number is None:
                 break
-            self._leave_to_backlog(self._pop())
+            self._numbers.discard(number)  # from now on it is read from the disk
+            self._pop()
         while len(self._waiting) > self._memory_messages or self._waiting_bytes > self._memory_bytes:
             if len(self._waiting) <= 1:
                 break
             self._pop()
             self._given_up += 1
-
-    def _leave_to_backlog(self, one: _Waiting) -> None:
-        if self._backlog is not None and one.number is not None:
-            self._numbers.discard(one.number)
-            self._backlog.include(one.number)
 
     def _pop(self) -> _Waiting:
         one = self._waiting.popleft()

@@ -34,6 +34,10 @@ class Ranges:
         """Add the numbers from `first` to the one before `end`."""
         if first >= end:
             return
+        if self._ends and first == self._ends[-1]:  # mostly they come in order
+            self._ends[-1] = end
+            self.total += end - first
+            return
         # All that touch it become one.
         low = bisect_left(self._ends, first)
         high = bisect_right(self._firsts, end)

@@ -51,9 +51,13 @@ class _Index:
         if self._found is None:
             return
         key = (message.session, message.subsystem)
-        low, high = self._found.get(key, (message.sequence, message.sequence))
-        self._found[key] = (min(low, message.sequence), max(high, message.sequence))
-        if len(self._found) > _MOST_KEYS:
+        sequence = message.sequence
+        known = self._found.get(key)
+        if known is not None:
+            self._found[key] = (min(known[0], sequence), max(known[1], sequence))
+        elif len(self._found) < _MOST_KEYS:
+            self._found[key] = (sequence, sequence)
+        else:
             self._found = None
 
     def bounds(self, session: int, subsystem: str) -> Bounds | None:

@@ -217,6 +217,19 @@ def test_size_is_bounded_and_the_oldest_files_go(place: Path) -> None:
     log.close()
 
 
+def test_every_file_begins_with_what_is_done(place: Path) -> None:
+    log = opened(place)
+    for sequence in range(1, 301):
+        log.append([message(sequence, size=1000)])
+        if sequence == 5:
+            log.finish(1)
+    log.close()
+    states = [segment.read(0).records[0] for segment in log.segments]
+    assert len(states) > 3
+    assert all(record.is_state for record in states)
+    assert [record.done() for record in states[1:]] == [[(0, 2)]] * (len(states) - 1)
+
+
 HOUR = 3600.0
 DAY = OutboxOptions(age_seconds=24 * HOUR)
 

@@ -207,6 +207,22 @@ def test_a_file_that_is_lost_costs_its_messages_and_is_reported(
         files[1].rmdir()
 
 
+def test_what_is_in_flight_between_two_outages_is_not_sent_again(start: Start) -> None:
+    outbox = start()
+    connection = Connection(outbox, window=70)
+    cycle(outbox, *messages(100))
+    for count in (2, 200):
+        connection.send()
+        connection.up = False
+        for _ in range(count):
+            cycle(outbox, message(1 + len(outbox) + outbox.sent_messages))
+        connection.up = True
+    while outbox.waiting:
+        connection.window += 10  # it acknowledges nothing yet
+        connection.send()
+    assert len(connection.sent) == len(set(connection.sent)) == 302
+
+
 STEPS = st.lists(
     st.one_of(
         st.tuples(st.just("cycle"), st.integers(0, 90)),
@@ -247,6 +263,7 @@ def test_everything_arrives_however_often_it_is_killed(place: Path, steps: list[
                 connection.acknowledge(count)
                 connection.unacknowledged.reverse()
             case "kill" | "stop":
+                assert len(connection.sent) == len(set(connection.sent)), "sent twice"
                 arrived += connection.sent
                 if step == "kill":
                     kill(outbox)
@@ -260,6 +277,7 @@ def test_everything_arrives_however_often_it_is_killed(place: Path, steps: list[
     connection.up = True
     connection.acknowledge()
     connection.drain()
+    assert len(connection.sent) == len(set(connection.sent)), "sent twice"
     arrived += connection.sent
     outbox.close("the test has ended")
     assert set(arrived) == set(payloads(made))
@@ -329,6 +347,7 @@ def test_a_full_disk_is_made_up_for_by_memory_and_used_again(
     after.drain()
     assert set(connection.sent[:20] + after.sent) == set(payloads(messages(701, size=500)))
     assert len(after.sent) == len(set(after.sent)) == 681
+    assert "damaged" not in caplog.text  # what the failed write left was taken back
 
 
 def test_a_full_disk_and_a_full_memory(disk: Disk, start: Start) -> None:

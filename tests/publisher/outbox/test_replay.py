@@ -212,19 +212,37 @@ def test_what_waits_is_bounded(start: Start, clocks: Any, caplog: pytest.LogCapt
     assert len(outbox.replay._answered) <= 256
 
 
-def test_reading_is_bounded(start: Start, clocks: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def reads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Every reading of a piece of a file adds an entry."""
+    found: list[int] = []
+    read = Segment.read
+
+    def count(segment: Segment, offset: int) -> Piece:
+        found.append(offset)
+        return read(segment, offset)
+
+    monkeypatch.setattr(Segment, "read", count)
+    return found
+
+
+def test_what_is_recent_is_found_without_reading_what_is_old(start: Start, clocks: Any, reads: list[int]) -> None:
+    outbox = start()
+    sent = filled(outbox, 400, size=2000)
+    outbox.close("stopped")
+    outbox = start()
+    reads.clear()
+    ask(outbox, 380, 400)
+    assert answer(outbox, clocks) == payloads(sent[379:])
+    assert len(reads) < 10
+
+
+def test_reading_is_bounded(start: Start, clocks: Any, reads: list[int]) -> None:
     outbox = start()
     filled(outbox, 400, size=2000)
     outbox.close("stopped")
     outbox = start()
-    reads: list[int] = []
-    read = Segment.read
-
-    def count(segment: Segment, offset: int) -> Piece:
-        reads.append(offset)
-        return read(segment, offset)
-
-    monkeypatch.setattr(Segment, "read", count)
+    reads.clear()
     for number in range(64):
         ask(outbox, 1000, 1010, session=SESSION - number)
     connection = Connection(outbox)
