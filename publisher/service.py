@@ -9,6 +9,7 @@ import msgspec
 from msgspec import Struct
 
 from hostpulse.bus.codec import encode
+from hostpulse.bus.heartbeat import Heartbeat
 from hostpulse.bus.mqtt import MqttOptions, Publication, Session
 from hostpulse.bus.topics import Topics
 
@@ -42,6 +43,7 @@ class PublisherOptions(Struct, frozen=True, kw_only=True):
         sys: where its /sys is.
         filesystem: where its root directory is.
         choice: what to collect.
+        heartbeat_file: renewed while there is a connection; None for none.
         log_level: of Python's logging.
     """
 
@@ -53,6 +55,7 @@ class PublisherOptions(Struct, frozen=True, kw_only=True):
     sys: str = "/sys"
     filesystem: str = "/"
     choice: Choice = Choice()
+    heartbeat_file: str | None = None
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
 
@@ -81,6 +84,7 @@ class PublisherService:
             on_acknowledged=self._outbox.acknowledge,
             clock=self._clock.monotonic,
         )
+        self._heartbeat = Heartbeat(options.heartbeat_file, clock=self._clock.monotonic)
         collectors = build(machine, options.choice)
         if "publisher" not in options.choice.disable:
             collectors.append(
@@ -103,6 +107,8 @@ class PublisherService:
         self._session.open()
         while not self._stopping:
             self._session.service()
+            if self._session.connected:
+                self._heartbeat.beat()
             for reading in self._schedule.run():
                 self._put_out(reading)
             self._outbox.send(lambda: self._session.room, self._session.publish)

@@ -5,7 +5,8 @@ import sys
 import pytest
 
 from hostpulse.bus.errors import HostpulseError
-from hostpulse.stack.lock import FileLock, is_held, only_run
+from hostpulse.bus.lock import FileLock, is_held
+from hostpulse.stack.lock import only_run
 
 HOLDER = """
 import sys, time

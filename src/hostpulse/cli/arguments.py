@@ -150,6 +150,7 @@ def publisher_options(settings: Settings, mqtt: MqttOptions) -> PublisherOptions
         sys=str(settings.roots.sys),
         filesystem=str(settings.roots.filesystem),
         choice=choice(settings),
+        heartbeat_file=_text(settings.heartbeat_file),
         log_level=settings.log_level,
     )
 
@@ -181,6 +182,8 @@ def consumer_options(settings: Settings, mqtt: MqttOptions) -> ConsumerOptions:
         mqtt=mqtt,
         data_dir=str(settings.data_dir),
         prefix=settings.mqtt.prefix,
+        share=settings.mqtt.share,
+        heartbeat_file=_text(settings.heartbeat_file),
         retention_seconds=settings.store.retention_seconds,
         rollup_retention_seconds=settings.store.rollup_retention_seconds,
         log_level=settings.log_level,

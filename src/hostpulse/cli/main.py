@@ -21,7 +21,10 @@ __all__ = ["main"]
 
 DONE, FAILED, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
 
-_COMMANDS = ("up", "publish", "consume", "history", "export", "import", "check", "config", "schema", "version")
+_COMMANDS = (
+    *("up", "publish", "consume", "history", "export", "import", "check", "config"),
+    *("influxdb", "stack", "schema", "version"),
+)
 _STANDARD_OUTPUT = 1
 
 

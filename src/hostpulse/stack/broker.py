@@ -17,10 +17,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from hostpulse.bus.errors import BrokerError, HostpulseError
+from hostpulse.bus.lock import FileLock
 
 from .endpoint import Endpoint, announce, broker_lock, find_running, withdraw, write_private
 from .greeting import greet
-from .lock import FileLock
 from .process import Child, Death, Tie
 
 __all__ = ["EmbeddedBroker", "Endpoint", "find_nats_server", "find_running"]

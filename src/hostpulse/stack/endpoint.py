@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from .lock import is_held
+from hostpulse.bus.lock import is_held
 
 __all__ = ["Endpoint", "announce", "broker_lock", "find_running", "withdraw", "write_private"]
 
