@@ -31,12 +31,10 @@ for path in sorted(pathlib.Path("/run/hostpulse").rglob("*")):
 """
 
 
-def eventually(
-    condition: Callable[[], object], what: Callable[[], object] = lambda: "", seconds: float = SECONDS
-) -> None:
-    deadline = time.monotonic() + seconds
+def eventually(condition: Callable[[], object], what: Callable[[], object] = lambda: "") -> None:
+    deadline = time.monotonic() + SECONDS
     while not condition():
-        assert time.monotonic() < deadline, f"it did not happen within {seconds} s {what()}"
+        assert time.monotonic() < deadline, f"it did not happen within {SECONDS} s {what()}"
         time.sleep(0.2)
 
 

@@ -21,18 +21,14 @@ pytestmark = pytest.mark.timeout(240)
 
 HOST = socket.gethostname().partition(".")[0]
 STOP_SECONDS = 10
-# InfluxDB counts its own levels; what else reads like a complaint is one.
-COMPLAINT = re.compile(
-    r"lvl=(warn|error)|\b(WARN|ERROR|warning|error|denied|refused|Traceback|not authori[sz]ed)", re.IGNORECASE
-)
+COMPLAINT = re.compile(r"lvl=(warn|error)|warning|error|denied|refused|traceback|authori[sz]ed", re.IGNORECASE)
 
 ASK_INFLUXDB = """
 import os, pathlib, sys, urllib.error, urllib.request
 token = pathlib.Path(os.environ["HOSTPULSE_INFLUXDB__TOKEN_FILE"]).read_text()
 method, path, body = sys.argv[1:]
-request = urllib.request.Request(
-    f"http://influxdb:8086{path}", body.encode(), {"Authorization": f"Token {token}"}, method=method
-)
+headers = {"Authorization": f"Token {token}", "Content-Type": "application/vnd.flux"}
+request = urllib.request.Request(f"http://influxdb:8086{path}", body.encode(), headers, method=method)
 try:
     print(urllib.request.urlopen(request).status)
 except urllib.error.HTTPError as error:
@@ -110,46 +106,46 @@ def test_what_is_stored_is_what_the_broker_passed_on(settled: Stack) -> None:
 
 def test_the_publisher_tells_of_the_machine_and_not_of_its_container(settled: Stack, tmp_path: Path) -> None:
     with (
-        native_publisher(settled, tmp_path, "outside"),
         settled.client(*settled.consumer_login(), "hostpulse/#") as listener,
+        native_publisher(settled, tmp_path, "outside"),
     ):
-        inside, outside = (json.loads(retained(listener, f"hostpulse/{host}/info")) for host in (HOST, "outside"))
+        told = {host: facts(listener, host) for host in (HOST, "outside")}
+    assert told[HOST] == told["outside"]
+    assert all(told[HOST].values())
+    assert told[HOST]["hostname"] == socket.gethostname()
 
-        def has_all(host: str) -> bool:
-            samples = listener.samples(host)
-            return all(
-                any(name in sample for sample in samples.get(subsystem, []))
-                for subsystem, name in {
-                    "cpu": "core",
-                    "memory": "total_bytes",
-                    "disk": "mount",
-                    "network": "interface",
-                    "system": "hostname",
-                }.items()
-            )
 
-        eventually(lambda: has_all(HOST) and has_all("outside"), lambda: settled.logs("publisher"))
-        told = {
-            host: {name: last(found) for name, found in listener.samples(host).items()} for host in (HOST, "outside")
-        }
-    own = {"host", "session", "hostpulse"}
-    assert {key: value for key, value in inside.items() if key not in own} == {
-        key: value for key, value in outside.items() if key not in own
+def facts(listener: Listener, host: str) -> dict[str, object]:
+    """Wait for what a publisher says that does not change from one moment to the next."""
+    info = json.loads(retained(listener, f"hostpulse/{host}/info"))
+    for own in ("host", "session", "timestamp", "versions"):
+        del info[own]
+    # Slow messages have all mounts and interfaces.
+    mounts = waited_for(listener, host, "disk", "mount", "total_bytes")
+    interfaces = waited_for(listener, host, "network", "interface", "link")
+    return {
+        "info": info,
+        "hostname": waited_for(listener, host, "system", "hostname"),
+        "memory": waited_for(listener, host, "memory", "total_bytes"),
+        "cores": set(waited_for(listener, host, "cpu", "core")),
+        "mounts": {mount: (one["total_bytes"], one["file_system"]) for mount, one in mounts.items()},
+        "interfaces": {name for name in interfaces if not name.startswith("br-")},  # other projects come and go
     }
-    one, other = told[HOST], told["outside"]
-    assert one["system"]["hostname"] == other["system"]["hostname"] == socket.gethostname()
-    assert one["memory"]["total_bytes"] == other["memory"]["total_bytes"]
-    assert set(one["cpu"]["core"]) == set(other["cpu"]["core"])
-    assert one["disk"]["mount"].keys() == other["disk"]["mount"].keys() != set()
-    assert one["network"]["interface"].keys() == other["network"]["interface"].keys() != set()
-    for mount, fields in other["disk"]["mount"].items():
-        assert one["disk"]["mount"][mount]["total_bytes"] == fields["total_bytes"]
-        assert one["disk"]["mount"][mount]["file_system"] == fields["file_system"]
 
 
-def last(samples: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return the last value of each field; a message brings what was sampled at its moment."""
-    return {name: value for sample in samples for name, value in sample.items()}
+def waited_for(listener: Listener, host: str, subsystem: str, field: str, entry_field: str | None = None) -> Any:
+    """Return a field as soon as a message has it; of a map, as soon as its entries have that field."""
+    found: list[Any] = []
+
+    def look() -> list[Any]:
+        for sample in listener.samples(host).get(subsystem, []):
+            value = sample.get(field)
+            if value is not None and (entry_field is None or all(entry_field in entry for entry in value.values())):
+                found.append(value)
+        return found
+
+    eventually(look, lambda: (host, subsystem, field))
+    return found[-1]
 
 
 def test_a_machine_writes_below_its_own_name_only(settled: Stack) -> None:
@@ -185,10 +181,11 @@ def test_tokens_do_what_they_must_and_no_more(settled: Stack) -> None:
         return int(settled.once("cli", "-c", ASK_INFLUXDB, *request, options=("--entrypoint", "python")))
 
     assert writer(*WRITE) == 204
-    assert reader(*READ[:2], READ[2]) in {200, 415}
-    assert [writer(*request) for request in (READ, WRITE_MINUTES, MAKE_TOKEN)] != [200, 204, 201]
+    assert reader(*READ) == 200
+    assert writer(*READ) == 404, "it does not see the bucket"
+    assert writer(*WRITE_MINUTES) == 403
     assert reader(*WRITE) == 403
-    assert reader(*MAKE_TOKEN) >= 400
+    assert [who(*MAKE_TOKEN) // 100 for who in (reader, writer)] == [4, 4]
 
 
 def test_what_runs_has_no_rights_that_it_does_not_need(settled: Stack) -> None:
@@ -247,9 +244,7 @@ def test_three_consumers_share_the_storing_and_one_that_is_killed_loses_nothing(
         consumers = settled.containers("consumer")
         before = {one["Id"]: received_bytes(one) for one in consumers}
         assert len(before) == 3
-        eventually(
-            lambda: all(received_bytes(one) > before[one["Id"]] + 3000 for one in settled.containers("consumer"))
-        )
+        eventually(lambda: all(received_bytes(one) > before[one["Id"]] + 3000 for one in consumers))
         os.kill(consumers[1]["State"]["Pid"], signal.SIGKILL)
         seen = len(listener.samples(HOST)["cpu"])
         eventually(lambda: len(listener.samples(HOST)["cpu"]) >= seen + 6)
@@ -290,7 +285,8 @@ def test_stopping_drains_and_ends_in_time(settled: Stack) -> None:
             start = time.monotonic()
             settled.compose("stop", name)
             assert time.monotonic() - start < STOP_SECONDS
-            assert settled.container(name)["State"]["ExitCode"] == 0, "it was killed"
+            # influxd ends with 2.
+            assert settled.container(name)["State"]["ExitCode"] == (2 if name == "influxdb" else 0)
     settled.up()
 
 
