@@ -21,6 +21,7 @@ pytestmark = pytest.mark.timeout(240)
 
 HOST = socket.gethostname().partition(".")[0]
 STOP_SECONDS = 10
+KILLED = 128 + signal.SIGKILL
 COMPLAINT = re.compile(r"lvl=(warn|error)|warning|error|denied|refused|traceback|authori[sz]ed", re.IGNORECASE)
 
 ASK_INFLUXDB = """
@@ -285,8 +286,7 @@ def test_stopping_drains_and_ends_in_time(settled: Stack) -> None:
             start = time.monotonic()
             settled.compose("stop", name)
             assert time.monotonic() - start < STOP_SECONDS
-            # influxd ends with 2.
-            assert settled.container(name)["State"]["ExitCode"] == (2 if name == "influxdb" else 0)
+            assert settled.container(name)["State"]["ExitCode"] != KILLED
     settled.up()
 
 
