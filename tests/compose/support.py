@@ -7,6 +7,7 @@ import subprocess
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -112,15 +113,15 @@ class Stack:
         text = self.once("cli", "-c", QUERY, query, options=("--entrypoint", "python"))
         return [json.loads(line) for line in text.splitlines()]
 
-    def sequences(self, host: str) -> dict[str, list[int]]:
-        """Return the sequence numbers of a host that are stored, by subsystem."""
-        found: dict[str, list[int]] = {}
+    def stored(self, host: str) -> dict[str, list[datetime]]:
+        """Return the timestamps of the samples of a host that are stored, by subsystem."""
+        found: dict[str, list[datetime]] = {}
         for row in self.flux(
             f'from(bucket: "hostpulse") |> range(start: -1h, stop: 1h) |> filter(fn: (r) => r._field == "sequence" '
             f'and r.host == "{host}") |> keep(columns: ["_time", "_measurement", "_value"])'
         ):
-            found.setdefault(row["_measurement"], []).append(round(float(row["_value"])))
-        return {subsystem: sorted(numbers) for subsystem, numbers in found.items()}
+            found.setdefault(row["_measurement"], []).append(datetime.fromisoformat(row["_time"]))
+        return found
 
 
 QUERY = """
@@ -184,8 +185,11 @@ class Listener:
                 found.setdefault(leaf, []).append(json.loads(payload))
         return found
 
-    def sequences(self, host: str) -> dict[str, list[int]]:
-        return {name: sorted(one["sequence"] for one in found) for name, found in self.samples(host).items()}
+    def timestamps(self, host: str) -> dict[str, set[datetime]]:
+        return {
+            name: {datetime.fromisoformat(one["timestamp"]) for one in found}
+            for name, found in self.samples(host).items()
+        }
 
     def close(self) -> None:
         self.client.disconnect()

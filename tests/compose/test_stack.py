@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,7 @@ MAKE_TOKEN = ("POST", "/api/v2/authorizations", "{}")
 def settled(stack: Stack) -> Stack:
     """The stack, with everything healthy and something stored."""
     eventually(lambda: {state(stack, name) for name in LONG_RUNNING} == {"healthy"}, stack.logs)
-    eventually(lambda: stack.sequences(HOST).get("cpu"), stack.logs)
+    eventually(lambda: stack.stored(HOST).get("cpu"), stack.logs)
     return stack
 
 
@@ -95,8 +96,8 @@ def test_what_is_stored_is_what_the_broker_passed_on(settled: Stack) -> None:
     login = ("-u", user, "-P", password, "-V", "mqttv311")
     text = settled.inside("mosquitto", "mosquitto_sub", *login, "-t", f"hostpulse/{HOST}/cpu", "-q", "1", "-C", "6")
     messages = [json.loads(line) for line in text.splitlines()]
-    last = messages[-1]["sequence"]
-    eventually(lambda: last in settled.sequences(HOST)["cpu"])
+    last = datetime.fromisoformat(messages[-1]["timestamp"])
+    eventually(lambda: last in settled.stored(HOST)["cpu"])
     lines = settled.once("cli", "export", "cpu", "--format", "jsonl", "--since", "5m").splitlines()
     rows = {row["timestamp"]: row for row in map(json.loads, lines)}
     envelope = {"v", "subsystem", "sequence", "session", "interval"}
@@ -224,7 +225,7 @@ def test_each_service_sees_its_own_secrets_only(settled: Stack) -> None:
 
 
 def test_a_second_up_keeps_secrets_data_and_containers(settled: Stack) -> None:
-    secrets, before = settled.secrets(), settled.sequences(HOST)
+    secrets, before = settled.secrets(), settled.stored(HOST)
     ids = {name: settled.container(name)["Id"] for name in LONG_RUNNING}
     settled.up()
     assert {name: settled.container(name)["Id"] for name in LONG_RUNNING} == ids
@@ -232,9 +233,9 @@ def test_a_second_up_keeps_secrets_data_and_containers(settled: Stack) -> None:
     settled.up("--force-recreate")
     assert {name: settled.container(name)["Id"] for name in LONG_RUNNING}.items().isdisjoint(ids.items())
     assert settled.secrets() == secrets
-    eventually(lambda: sum(map(len, settled.sequences(HOST).values())) > sum(map(len, before.values())), settled.logs)
-    after = settled.sequences(HOST)
-    assert all(set(numbers) <= set(after[name]) for name, numbers in before.items())
+    eventually(lambda: max(settled.stored(HOST)["cpu"]) > max(before["cpu"]), settled.logs)
+    after = settled.stored(HOST)
+    assert all(set(timestamps) <= set(after[name]) for name, timestamps in before.items())
 
 
 def test_three_consumers_share_the_storing_and_one_that_is_killed_loses_nothing(settled: Stack) -> None:
@@ -251,7 +252,7 @@ def test_three_consumers_share_the_storing_and_one_that_is_killed_loses_nothing(
         eventually(lambda: len(listener.samples(HOST)["cpu"]) >= seen + 6)
         settled.up("--no-recreate", "--scale", "consumer=1")
         settled.compose("stop", "publisher")
-        expected = listener.sequences(HOST)
+        expected = listener.timestamps(HOST)
     assert_stored(settled, expected)
     settled.up()
 
@@ -262,15 +263,17 @@ def received_bytes(container: dict[str, Any]) -> int:
     return sum(int(line.partition(":")[2].split()[0]) for line in lines if line.strip().startswith("eth"))
 
 
-def assert_stored(stack: Stack, expected: dict[str, list[int]]) -> None:
+def assert_stored(stack: Stack, expected: dict[str, set[datetime]]) -> None:
     """Wait until everything is stored, and see that nothing is stored twice."""
+    stored: dict[str, list[datetime]] = {}
 
-    def missing() -> dict[str, set[int]]:
-        stored = stack.sequences(HOST)
-        found = {name: set(numbers) - set(stored.get(name, [])) for name, numbers in expected.items()}
-        return {name: numbers for name, numbers in found.items() if numbers}
+    def missing() -> dict[str, set[datetime]]:
+        stored.update(stack.stored(HOST))
+        found = {name: timestamps - set(stored.get(name, ())) for name, timestamps in expected.items()}
+        return {name: timestamps for name, timestamps in found.items() if timestamps}
 
     eventually(lambda: not missing(), lambda: (missing(), stack.logs("consumer")))
+    assert all(len(timestamps) == len(set(timestamps)) for timestamps in stored.values())
 
 
 def test_stopping_drains_and_ends_in_time(settled: Stack) -> None:
@@ -279,7 +282,7 @@ def test_stopping_drains_and_ends_in_time(settled: Stack) -> None:
         eventually(lambda: listener.samples(HOST).get("cpu"))
         for name in ("publisher", "consumer", "mosquitto", "influxdb"):
             if name == "consumer":
-                expected = listener.sequences(HOST)
+                expected = listener.timestamps(HOST)
                 assert_stored(settled, expected)
                 assert listener.messages[-1] == (f"hostpulse/{HOST}/status", b"offline")
                 listener.close()
