@@ -170,7 +170,7 @@ class Listener:
             self._answers.append(None)
 
     def _received(self, _client: Client, _data: object, message: MQTTMessage) -> None:
-        self.messages.append((message.topic, message.payload))
+        self.messages.append((message.topic, bytes(message.payload)))
 
     def publish(self, topic: str, payload: bytes) -> None:
         """Publish, and return when the broker has acknowledged it."""
