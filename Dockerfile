@@ -3,14 +3,13 @@
 FROM python:3.13-slim AS build
 WORKDIR /src
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore
-RUN python -m venv /opt/hostpulse
+RUN python -m venv --without-pip /opt/hostpulse
 # Dependencies first: they change less often than the code. A wheel needs no compiler, and there is none.
 COPY pyproject.toml ./
 RUN python -c 'import tomllib; print("\n".join(tomllib.load(open("pyproject.toml", "rb"))["project"]["dependencies"]))' > /tmp/dependencies \
- && /opt/hostpulse/bin/pip install --quiet --only-binary :all: --requirement /tmp/dependencies
+ && pip --python /opt/hostpulse install --quiet --only-binary :all: --requirement /tmp/dependencies
 COPY . .
-RUN /opt/hostpulse/bin/pip install --quiet --no-deps . \
- && /opt/hostpulse/bin/pip uninstall --quiet --yes pip \
+RUN pip --python /opt/hostpulse install --quiet --no-deps . \
  # The root file system is read-only at run time: what is not compiled now would be compiled at every start.
  && python -m compileall -q -j 0 /opt/hostpulse/lib
 
