@@ -1,17 +1,22 @@
 """The consumer as a service: one connection and one loop for each role."""
 
 import logging
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
 from msgspec import Struct
+from msgspec.structs import replace
 
+from hostpulse.bus.heartbeat import Heartbeat
 from hostpulse.bus.mqtt import MqttOptions, Receiver
 from hostpulse.bus.topics import Topics
 
 from .dead_letter import DEAD_LETTER_FILE, DeadLetterFile
 from .handover import Handover
 from .letter import Selection
+from .members import Member, Members
 from .retry import Retried, retry
 from .storage import StorageUnavailableError, Writer
 from .storage.options import InfluxOptions
@@ -34,6 +39,8 @@ class ConsumerOptions(Struct, frozen=True, kw_only=True):
         influxdb: where InfluxDB is; None for the embedded store.
         retention_seconds: how long every sample is kept.
         rollup_retention_seconds: how long the means of each minute are kept.
+        share: name of the group of consumers that share the storing; None to store everything.
+        heartbeat_file: renewed while messages are received and stored; None for none.
         log_level: of Python's logging.
     """
 
@@ -43,6 +50,8 @@ class ConsumerOptions(Struct, frozen=True, kw_only=True):
     influxdb: InfluxOptions | None = None
     retention_seconds: float
     rollup_retention_seconds: float
+    share: str | None = None
+    heartbeat_file: str | None = None
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
 
@@ -65,11 +74,12 @@ def make_writer(
 
 
 class StoreService:
-    """Receives everything and stores it, until `stop`."""
+    """Receives everything, or its share of it, and stores it, until `stop`."""
 
-    def __init__(self, options: ConsumerOptions) -> None:
-        directory = Path(options.data_dir)
-        topics = Topics(options.prefix)
+    def __init__(self, options: ConsumerOptions, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._options = options
+        self._directory = Path(options.data_dir)
+        self._topics = Topics(options.prefix)
         self._writer = make_writer(
             data_dir=options.data_dir,
             influxdb=options.influxdb,
@@ -78,16 +88,12 @@ class StoreService:
         )
         # Of the embedded store there is one writer: while another has it we must not take its session from it, either.
         self._may_wait = options.influxdb is not None
-        self._dead_letters = DeadLetterFile(directory / DEAD_LETTER_FILE)
-        self._handover = Handover(directory)
-        self._role = StoreRole(topics, self._writer, self._dead_letters)
-        self._receiver = Receiver(
-            options.mqtt,
-            [topics.all_hosts],
-            self._role.take,
-            batch_messages=self._writer.batch_messages,
-            idle=self._idle,
-        )
+        self._dead_letters = DeadLetterFile(self._directory / DEAD_LETTER_FILE)
+        self._role = StoreRole(self._topics, self._writer, self._dead_letters)
+        self._handover = Handover(self._directory)
+        self._heartbeat = Heartbeat(options.heartbeat_file, clock=clock)
+        self._receiver: Receiver | None = None
+        self._stopping = False
 
     def run(self) -> None:
         """Store until `stop`.
@@ -100,7 +106,10 @@ class StoreService:
         """
         try:
             self._open()
-            self._receiver.run()
+            if self._options.share is None:
+                self._receive()
+            else:
+                self._share(self._options.share)
         finally:
             self._writer.close()
 
@@ -114,9 +123,68 @@ class StoreService:
 
     def stop(self) -> None:
         """End `run` soon; may be called from a signal handler."""
-        self._receiver.stop()
+        self._stopping = True
+        if self._receiver is not None:
+            self._receiver.stop()
 
-    def _idle(self) -> None:
+    def _receive(self) -> None:
+        """Receive everything in one session."""
+        receiver = self._receiver = Receiver(
+            self._options.mqtt,
+            [self._topics.all_hosts],
+            self._role.take,
+            batch_messages=self._writer.batch_messages,
+            idle=lambda: self._idle(receiver),
+        )
+        self._run(receiver)
+
+    def _share(self, group: str) -> None:
+        """Receive a share as one of several members."""
+        members = Members(self._directory / f"share-{group}")
+        member: Member | None = members.join()
+        while member is not None:
+            member = self._be(member, members, self._topics.shared(group))
+
+    def _be(self, member: Member, members: Members, filters: Sequence[str]) -> Member | None:
+        """Receive as one member, until the end or until another one is found to have been lost; return that one."""
+        found: list[Member] = []
+
+        def idle() -> None:
+            self._idle(receiver)
+            if receiver.connected and not found and (lost := members.abandoned()) is not None:
+                _log.info("consumer %d is gone; taking over what the broker keeps for it", lost.number)
+                found.append(lost)
+                receiver.stop()
+
+        mqtt = replace(self._options.mqtt, client_id=f"{self._options.mqtt.client_id}-{member.number}")
+        receiver = self._receiver = Receiver(
+            mqtt,
+            filters,
+            self._role.take,
+            batch_messages=self._writer.batch_messages,
+            idle=idle,
+            subscribed=member.subscribed,
+            leave=member.may_leave,
+        )
+        try:
+            self._run(receiver)
+            if receiver.left:
+                member.left()
+        finally:
+            member.release()
+            if self._stopping:
+                for lost in found:
+                    lost.release()
+        return None if self._stopping else found[0]
+
+    def _run(self, receiver: Receiver) -> None:
+        if self._stopping:  # a signal came while there was no receiver to stop
+            receiver.stop()
+        receiver.run()
+
+    def _idle(self, receiver: Receiver) -> None:
+        if receiver.connected and not receiver.failing:
+            self._heartbeat.beat()
         self._role.idle()
         self._handover.serve(self._retry)
 

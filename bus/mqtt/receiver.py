@@ -7,6 +7,7 @@ some twenty times the cost.
 
 import contextlib
 import logging
+import math
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -34,6 +35,8 @@ _BATCH_BYTES = 8 << 20
 _OVERFULL = 8  # this many batches in hand while take() fails are enough
 _KEEPALIVE_SECONDS = 60  # as the broker is told: a take() longer than this costs the connection; we ask more often
 _LINGER_SECONDS = 1.0
+_DEPARTURE_SECONDS = 5.0
+_SILENCE_SECONDS = 0.5  # a broker that has sent nothing for so long after our acknowledgements has nothing left
 
 
 class Receiver:
@@ -50,6 +53,10 @@ class Receiver:
         linger_seconds: how long a batch may wait to grow.
         idle: called between batches, at least every `idle_seconds`. An exception in it is logged and goes no further.
         idle_seconds: see `idle`.
+        subscribed: called when the broker has answered our subscriptions.
+        leave: asked when `run` ends and there is a connection. True gives the subscriptions up, so that nothing more is
+            kept for the session, and takes what the broker has kept for it until then; `left` tells whether that is
+            done. Members of a shared subscription need this: the broker also gives those their share that are away.
         clock: monotonic seconds.
     """
 
@@ -63,6 +70,8 @@ class Receiver:
         linger_seconds: float = 0.5,
         idle: Callable[[], None] = lambda: None,
         idle_seconds: float = 5.0,
+        subscribed: Callable[[], None] = lambda: None,
+        leave: Callable[[], bool] = lambda: False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._options = options
@@ -71,6 +80,10 @@ class Receiver:
         self._batch_messages = batch_messages
         self._idle = idle
         self._idle_seconds = idle_seconds
+        self._when_subscribed = subscribed
+        self._leave = leave
+        self._unsubscribed = False
+        self._left = False
         self._clock = clock
         self._cuts = options.protocol == "3.1.1"
         self._stopping = False
@@ -99,6 +112,16 @@ class Receiver:
         return self._link.connections
 
     @property
+    def failing(self) -> bool:
+        """Whether the last batch could not be taken."""
+        return bool(self._take_failure)
+
+    @property
+    def left(self) -> bool:
+        """Whether `run` has ended without a subscription and without a message that is kept for us."""
+        return self._left
+
+    @property
     def trouble(self) -> str | None:
         """Why there is no connection, in one line; None while there is one."""
         return self._link.trouble
@@ -121,11 +144,14 @@ class Receiver:
         client.on_connect = self._connected
         client.on_disconnect = self._disconnected
         client.on_subscribe = self._subscribed
+        client.on_unsubscribe = self._gave_up
         client.on_message = self._received
         self._waker.open()
         try:
             while not self._stopping:
                 self._turn(client)
+            if self.connected and self._leave():
+                self._depart(client)
             self._finish(client)
         finally:
             if self._stream is not None:
@@ -139,13 +165,13 @@ class Receiver:
 
     # One turn of the loop
 
-    def _turn(self, client: Client) -> None:
+    def _turn(self, client: Client, longest: float = math.inf) -> None:
         stream = None if self._link.attempting() else stream_of(client)
         if stream is None:
-            self._waker.wait(None, self._pause(client))
+            self._waker.wait(None, min(longest, self._pause(client)))
         else:
             self._stream = stream
-            self._waker.wait(stream, self._pause(client), writing=self._writing(client, stream))
+            self._waker.wait(stream, min(longest, self._pause(client)), writing=self._writing(client, stream))
             # Read before anything is judged: take() may have been long, and the broker's answer lies there.
             if not self._overfull():
                 self._read(client, stream)
@@ -190,6 +216,15 @@ class Receiver:
         else:
             return
         client.loop_read()
+
+    def _depart(self, client: Client) -> None:
+        """Give the subscriptions up, and take what comes until the broker has nothing left for us."""
+        end = self._clock() + _DEPARTURE_SECONDS
+        client.unsubscribe(list(self._filters))
+        while self.connected and self._clock() < end and not self._left:
+            self._turn(client, _SILENCE_SECONDS / 2)
+            silence = 0.0 if self._stream is None else self._clock() - self._stream.heard
+            self._left = self._unsubscribed and not self._batch.topics and silence >= _SILENCE_SECONDS
 
     # Batches
 
@@ -363,6 +398,13 @@ class Receiver:
         self, _client: Client, _userdata: Any, _mid: int, reasons: list[ReasonCode], _properties: Properties | None
     ) -> None:
         self._link.subscribed(self._filters, reasons)
+        if not any(reason.is_failure for reason in reasons):
+            self._when_subscribed()
+
+    def _gave_up(
+        self, _client: Client, _userdata: Any, _mid: int, _reasons: list[ReasonCode], _properties: Properties | None
+    ) -> None:
+        self._unsubscribed = True
 
     def _disconnected(
         self,

@@ -409,3 +409,45 @@ def test_stop_from_a_signal_handler(broker):
         assert receiver.connections == 1
     finally:
         signal.signal(signal.SIGUSR1, previous)
+
+
+SHARED = ("$share/group/t/#",)
+
+
+def test_a_member_that_leaves_takes_what_is_kept_for_it_and_no_more_comes(make_broker):
+    broker = make_broker("mosquitto", window=20)
+    subscribe_and_leave(broker.options("one"), SHARED)
+    with Feeder(broker.options("feeder")) as feeder:
+        feeder.send(numbered(300))
+        leaving = Collector(broker.options("one"), SHARED, leave=lambda: True, batch_messages=10)
+        with leaving:
+            pass  # it leaves as soon as it is connected
+        assert leaving.payloads == numbered(300)
+        assert leaving.receiver.left
+        with Collector(broker.options("two"), SHARED) as two:
+            feeder.send(numbered(50, start=300))
+            eventually(lambda: len(two.payloads) >= 50)
+    assert two.payloads == numbered(50, start=300)
+    assert not two.receiver.left
+    assert_nothing_is_left(broker, "one")
+
+
+def test_a_member_that_cannot_take_what_is_kept_has_not_left(make_broker):
+    broker = make_broker("mosquitto")
+    subscribe_and_leave(broker.options("one"), SHARED)
+    with Feeder(broker.options("feeder")) as feeder:
+        feeder.send(numbered(3))
+    stuck = Collector(broker.options("one"), SHARED, leave=lambda: True)
+    stuck.fail = lambda: True
+    with stuck:
+        eventually(lambda: stuck.failures)
+        assert stuck.receiver.failing
+    assert not stuck.receiver.left
+    with Collector(broker.options("one"), SHARED) as again:
+        eventually(lambda: len(again.payloads) >= 3)
+
+
+def test_it_says_when_the_broker_has_its_subscription(broker):
+    told = []
+    with Collector(broker.options("store"), subscribed=lambda: told.append(None)):
+        eventually(lambda: told)

@@ -157,6 +157,7 @@ def publisher_options(settings: Settings, mqtt: MqttOptions) -> PublisherOptions
             age_seconds=settings.outbox.age_seconds,
             sync_seconds=settings.outbox.sync_seconds,
         ),
+        heartbeat_file=_text(settings.heartbeat_file),
         log_level=settings.log_level,
     )
 
@@ -188,6 +189,8 @@ def consumer_options(settings: Settings, mqtt: MqttOptions) -> ConsumerOptions:
         mqtt=mqtt,
         data_dir=str(settings.data_dir),
         prefix=settings.mqtt.prefix,
+        share=settings.mqtt.share,
+        heartbeat_file=_text(settings.heartbeat_file),
         retention_seconds=settings.store.retention_seconds,
         rollup_retention_seconds=settings.store.rollup_retention_seconds,
         log_level=settings.log_level,
