@@ -1,6 +1,7 @@
 """The consumer as a service: one connection and one loop for each role."""
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
@@ -76,13 +77,18 @@ class StoreService:
             [topics.all_hosts],
             role.take,
             batch_messages=self._writer.batch_messages,
-            idle=role.idle,
+            idle=self._idle,
         )
+        self._role = role
+        self._beat: Callable[[], None] = lambda: None
 
-    def run(self) -> None:
+    def run(self, beat: Callable[[], None] = lambda: None) -> None:
         """Store until `stop`.
 
         A database that is away is waited for: what comes meanwhile is not acknowledged, so the broker keeps it.
+
+        Args:
+            beat: called when the store is open (or waited for), and then every few seconds.
 
         Raises:
             StorageError: the store cannot be opened.
@@ -90,6 +96,8 @@ class StoreService:
         """
         try:
             self._open()
+            self._beat = beat
+            self._beat()
             self._receiver.run()
         finally:
             self._writer.close()
@@ -101,6 +109,10 @@ class StoreService:
             if not self._may_wait:
                 raise
             _log.warning("%s (waiting for it; the broker keeps what comes)", error)
+
+    def _idle(self) -> None:
+        self._beat()
+        self._role.idle()
 
     def stop(self) -> None:
         """End `run` soon; may be called from a signal handler."""

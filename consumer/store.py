@@ -28,7 +28,7 @@ __all__ = ["StoreRole"]
 
 _log = logging.getLogger(__name__)
 
-_NOT_SAMPLES = frozenset({"event", "replay"})  # other talk directly below a host
+_NOT_SAMPLES = frozenset({"check", "event", "replay"})  # other talk directly below a host
 _STATUSES = {b"online": True, b"offline": False}
 _REPORT_SECONDS = 60.0
 

@@ -2,7 +2,7 @@
 
 import logging
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import msgspec
@@ -93,8 +93,11 @@ class PublisherService:
             )
         self._schedule = Schedule(collectors, interval=options.interval, clock=self._clock, wake=self._session.wake)
 
-    def run(self) -> None:
+    def run(self, beat: Callable[[], None] = lambda: None) -> None:
         """Publish until `stop`; then send what is out, say `offline` and disconnect.
+
+        Args:
+            beat: called in each turn, the first time when everything has been read once.
 
         Raises:
             UsageError: a certificate file cannot be used.
@@ -106,6 +109,7 @@ class PublisherService:
             for reading in self._schedule.run():
                 self._put_out(reading)
             self._outbox.send(lambda: self._session.room, self._session.publish)
+            beat()
             # Acknowledgements can wait until the next sample, unless there is more to send than fits at once.
             idle = self._session.connected and not self._outbox.waiting
             pause = self._schedule.seconds_until_due()
