@@ -117,7 +117,8 @@ class Link:
             self._reported = ""
         cause = reason or ("it closed the connection" if error is None else explain_error(error, self._options))
         if self._short_connections > 1:
-            hint = "does another client use the same mqtt.client_id?"
+            # mosquitto 2.0 with TLS ends a connection that has written what it may not.
+            hint = "does another client use the same mqtt.client_id? or see `hostpulse check publish` for rights"
             self._failed(f"connections end at once ({cause}); {hint}", self._refusal)
         else:
             self._failed(f"connection lost: {cause}", self._absence)

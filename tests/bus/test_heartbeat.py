@@ -64,7 +64,7 @@ def test_what_the_environment_asks_for(manager: socket.socket, variables: dict[s
 
 def test_an_abstract_address() -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
-        manager.bind("\0hostpulse-test-%d" % os.getpid())
+        manager.bind(f"\0hostpulse-test-{os.getpid()}")
         Heartbeat(f"@hostpulse-test-{os.getpid()}", None).beat()
         assert manager.recv(100) == b"READY=1"
 

@@ -22,6 +22,7 @@ __all__ = ["Permissions", "connect", "try_permissions"]
 _ANSWER_SECONDS = 6.0
 _ECHO_SECONDS = 2.0  # that a message may take back to us
 _NO_HOST = "hostpulse-check"
+_REPLAY = "replay"  # what a consumer's account may write below any name; nobody of this one listens
 
 
 class Permissions(NamedTuple):
@@ -78,7 +79,7 @@ class _Trial:
         self._options = options
         self._topics = topics
         self._host = escape(host)
-        self._own, self._other = topics.check(host), topics.check(_NO_HOST)
+        self._own, self._other = topics.check(host), topics.sample(_NO_HOST, _REPLAY)
         self._token = secrets.token_hex(8).encode()
         self._numbers: dict[int, str] = {}
         self._waiting: set[int] = set()
@@ -96,20 +97,25 @@ class _Trial:
         try:
             connect(self._session, self._options)
             for topic in (self._own, self._other):
-                number = self._session.publish(Publication(topic, self._token))
-                self._numbers[number] = topic
-                self._waiting.add(number)
-            self._serve(lambda: not self._waiting, _ANSWER_SECONDS)
-            if self._waiting:
-                raise BrokerError(self._session.trouble or f"broker {self._options.address} acknowledges nothing")
+                self._send(topic)
             self._serve(lambda: self._own_came and self._other_came, _ECHO_SECONDS)
             return Permissions(self._may_publish(), self._may_read_all())
         finally:
             self._session.close(seconds=1)
 
+    def _send(self, topic: str) -> None:
+        self._serve(lambda: self._session.room > 0, _ANSWER_SECONDS)
+        number = self._session.publish(Publication(topic, self._token))
+        self._numbers[number] = topic
+        self._waiting.add(number)
+        self._serve(lambda: not self._waiting, _ANSWER_SECONDS)
+        if self._waiting:
+            raise BrokerError(self._session.trouble or f"broker {self._options.address} acknowledges nothing")
+
     def _serve(self, until: Callable[[], bool], seconds: float) -> None:
+        """Do what comes up; a broker that ends a connection over a message gets another one."""
         end = time.monotonic() + seconds
-        while not until() and self._session.connected and (left := end - time.monotonic()) > 0:
+        while not until() and (left := end - time.monotonic()) > 0:
             self._session.wait(left)
             self._session.service()
 
