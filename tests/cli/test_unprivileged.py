@@ -14,7 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from ..brokers import HOST, Broker
+from hostpulse.cli.arguments import publisher_options
+from hostpulse.cli.launch import encode_options
+from hostpulse.config.settings import Settings
+
+from ..brokers import Broker
 from .support import Hostpulse, Running, eventually
 from .test_halves import listening
 
@@ -89,12 +93,12 @@ def test_without_rights_it_reports_what_root_reports(
     if subprocess.run(["unshare", "--mount", "sh", "-c", SANDBOX, "sh", "true"], check=False).returncode:
         pytest.skip("needs the right to mount")
     broker = make_broker("mosquitto")
-    mqtt = {"host": HOST, "port": broker.port, "client_id": "publisher"}
     sandbox = ["unshare", "--mount", "sh", "-c", SANDBOX, "sh"]
     published: list[dict[str, set[str]]] = []
     for restricted in (False, True):
         options = tmp_path / f"options-{restricted}"
-        options.write_text(json.dumps({"host": f"web-{restricted}", "interval": 0.5, "mqtt": mqtt}))
+        settings = Settings(host=f"web-{restricted}", interval=0.5)
+        options.write_bytes(encode_options(publisher_options(settings, broker.options("publisher"))))
         program = [sys.executable, "-P", "-c", PUBLISHER, *(["restricted"] if restricted else [])]
         with listening(broker.port) as found, options.open("rb") as file:
             command = [*(sandbox if restricted else []), *program]
@@ -112,3 +116,5 @@ def test_without_rights_it_reports_what_root_reports(
     assert set(root) >= {"cpu", "memory", "disk", "network", "system", "publisher"}
     missing = {name: root[name] - restricted_account.get(name, set()) for name in root}
     assert {name: fields for name, fields in missing.items() if fields} == {}
+    # What systemd mounts over itself is no further file system.
+    assert restricted_account["disk"] - root["disk"] == set()
