@@ -14,7 +14,7 @@ from typing import Protocol, TypeVar
 import msgspec
 
 from .errors import HostpulseError
-from .heartbeat import Heartbeat
+from .watchdog import Watchdog
 
 __all__ = ["Service", "run_service"]
 
@@ -65,7 +65,7 @@ def run_service(options_type: type[_Options], make: Callable[[_Options], Service
     logging.basicConfig(level=options.log_level.upper(), format="%(levelname)s %(message)s", stream=sys.stderr)
     try:
         services.append(make(options))
-        services[0].run(Heartbeat.of_environment(os.environ, os.getpid()).beat)
+        services[0].run(Watchdog.of_environment(os.environ, os.getpid()).beat)
     except HostpulseError as error:
         sys.stderr.write(f"ERROR {error}\n")
         return 1

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hostpulse.bus.heartbeat import Heartbeat
+from hostpulse.bus.watchdog import Watchdog
 
 
 @pytest.fixture
@@ -28,20 +28,20 @@ def told(manager: socket.socket) -> list[bytes]:
 
 def test_ready_once_and_then_three_times_in_the_time_that_is_watched(manager: socket.socket) -> None:
     now = [100.0]
-    heartbeat = Heartbeat(manager.getsockname(), 30.0, lambda: now[0])
+    watchdog = Watchdog(manager.getsockname(), 30.0, lambda: now[0])
     assert told(manager) == []
-    heartbeat.beat()
+    watchdog.beat()
     assert told(manager) == [b"READY=1"]
     for now[0] in (101.0, 109.9, 110.0, 119.0, 120.0):
-        heartbeat.beat()
+        watchdog.beat()
     assert told(manager) == [b"WATCHDOG=1", b"WATCHDOG=1"]
 
 
 def test_nobody_watches(manager: socket.socket) -> None:
     now = [0.0]
-    heartbeat = Heartbeat(manager.getsockname(), None, lambda: now[0])
+    watchdog = Watchdog(manager.getsockname(), None, lambda: now[0])
     for now[0] in (0.0, 1000.0):
-        heartbeat.beat()
+        watchdog.beat()
     assert told(manager) == [b"READY=1"]
 
 
@@ -56,28 +56,28 @@ def test_nobody_watches(manager: socket.socket) -> None:
     ],
 )
 def test_what_the_environment_asks_for(manager: socket.socket, variables: dict[str, str], lines: list[bytes]) -> None:
-    heartbeat = Heartbeat.of_environment({"NOTIFY_SOCKET": manager.getsockname()} | variables, os.getpid())
-    heartbeat.beat()
-    heartbeat.beat()
+    watchdog = Watchdog.of_environment({"NOTIFY_SOCKET": manager.getsockname()} | variables, os.getpid())
+    watchdog.beat()
+    watchdog.beat()
     assert told(manager) == lines
 
 
 def test_an_abstract_address() -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(f"\0hostpulse-test-{os.getpid()}")
-        Heartbeat(f"@hostpulse-test-{os.getpid()}", None).beat()
+        Watchdog(f"@hostpulse-test-{os.getpid()}", None).beat()
         assert manager.recv(100) == b"READY=1"
 
 
 def test_without_a_manager_nothing_is_said(caplog: pytest.LogCaptureFixture) -> None:
-    Heartbeat.of_environment({"WATCHDOG_USEC": "1"}, os.getpid()).beat()
+    Watchdog.of_environment({"WATCHDOG_USEC": "1"}, os.getpid()).beat()
     assert caplog.records == []
 
 
 def test_a_manager_that_is_gone_is_said_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    heartbeat = Heartbeat(str(tmp_path / "nowhere"), 0.0)
-    heartbeat.beat()
-    heartbeat.beat()
+    watchdog = Watchdog(str(tmp_path / "nowhere"), 0.0)
+    watchdog.beat()
+    watchdog.beat()
     assert [(record.levelno, record.message) for record in caplog.records] == [
         (logging.WARNING, "the service manager at NOTIFY_SOCKET cannot be told: No such file or directory")
     ]

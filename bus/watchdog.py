@@ -9,7 +9,7 @@ import socket
 import time
 from collections.abc import Callable, Mapping
 
-__all__ = ["Heartbeat"]
+__all__ = ["Watchdog"]
 
 _log = logging.getLogger(__name__)
 
@@ -17,7 +17,7 @@ _MICROSECOND = 1e-6
 _BEATS = 3  # in the time after which we would be killed
 
 
-class Heartbeat:
+class Watchdog:
     """Says `READY=1` at the first beat, and `WATCHDOG=1` at later ones.
 
     Args:
@@ -35,8 +35,8 @@ class Heartbeat:
         self._last: float | None = None
 
     @classmethod
-    def of_environment(cls, environ: Mapping[str, str], pid: int) -> "Heartbeat":
-        """Return the heartbeat that the environment asks a process for.
+    def of_environment(cls, environ: Mapping[str, str], pid: int) -> "Watchdog":
+        """Return the watchdog that the environment asks a process for.
 
         Args:
             environ: the environment.
