@@ -94,11 +94,15 @@ class StoreService:
         self._heartbeat = Heartbeat(options.heartbeat_file, clock=clock)
         self._receiver: Receiver | None = None
         self._stopping = False
+        self._beat: Callable[[], None] = lambda: None
 
-    def run(self) -> None:
+    def run(self, beat: Callable[[], None] = lambda: None) -> None:
         """Store until `stop`.
 
         A database that is away is waited for: what comes meanwhile is not acknowledged, so the broker keeps it.
+
+        Args:
+            beat: called when the store is open (or waited for), and then every few seconds.
 
         Raises:
             StorageError: the store cannot be opened.
@@ -106,6 +110,8 @@ class StoreService:
         """
         try:
             self._open()
+            self._beat = beat
+            self._beat()
             if self._options.share is None:
                 self._receive()
             else:
@@ -183,6 +189,7 @@ class StoreService:
         receiver.run()
 
     def _idle(self, receiver: Receiver) -> None:
+        self._beat()
         if receiver.connected and not receiver.failing:
             self._heartbeat.beat()
         self._role.idle()
