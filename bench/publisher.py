@@ -205,8 +205,8 @@ def output_of(arguments: list[str]) -> str:
     return (subprocess.run(arguments, capture_output=True, text=True, check=False).stdout.splitlines() or ["?"])[0]
 
 
-def hostpulse_options(endpoint: Endpoint) -> tuple[list[str], bytes]:
-    """Return command and standard input of our publisher with the defaults of the settings."""
+def hostpulse_options(endpoint: Endpoint, data_dir: Path) -> tuple[list[str], bytes]:
+    """Return command and standard input of our publisher with the defaults of the settings, its outbox on disk."""
     mqtt = MqttOptions(
         host=endpoint.host,
         port=endpoint.port,
@@ -214,7 +214,8 @@ def hostpulse_options(endpoint: Endpoint) -> tuple[list[str], bytes]:
         username=endpoint.username or None,
         password=endpoint.password or None,
     )
-    options = publisher_options(Settings(host="bench", interval=_INTERVAL_SECONDS, log_level="warning"), mqtt)
+    settings = Settings(host="bench", interval=_INTERVAL_SECONDS, log_level="warning", data_dir=data_dir)
+    options = publisher_options(settings, mqtt)
     return command_of(options), encode_options(options)
 
 
@@ -270,7 +271,7 @@ def measure(seconds: float, processes: int, psmqtt: Path) -> None:
         subscriber = Subscriber(endpoint)
         stack.callback(subscriber.close)
         # One after the other, so that neither start slows the other one down.
-        command, options = hostpulse_options(endpoint)
+        command, options = hostpulse_options(endpoint, directory / "hostpulse")
         started = time.monotonic()
         ours = Contestant("hostpulse", stack.enter_context(running(command, send=options)), started, subscriber)
         configuration = directory / "psmqtt.yaml"

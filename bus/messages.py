@@ -264,11 +264,15 @@ class Publisher(Fields):
     cpu_percent: Annotated[Float, rate("CPU time of the publisher, in percent of one CPU.")] = UNSET
     memory_bytes: Annotated[Count, gauge("Resident memory of the publisher.")] = UNSET
     outbox_messages: Annotated[Count, gauge("Messages that the broker has not acknowledged yet.")] = UNSET
-    outbox_bytes: Annotated[Count, gauge("Size of those messages.")] = UNSET
+    outbox_bytes: Annotated[Count, gauge("Size of those messages, of those on disk about.")] = UNSET
     outbox_age_seconds: Annotated[Float, gauge("Age of the oldest of them.")] = UNSET
     sent_messages: Annotated[Count, counter("Messages that the broker acknowledged.")] = UNSET
     sent_bytes: Annotated[Count, counter("Size of those messages.")] = UNSET
-    dropped_messages: Annotated[Count, counter("Messages given up because the outbox was full.")] = UNSET
+    dropped_messages: Annotated[
+        Count, counter("Messages given up before they were sent: no room, too old, or not to be read any more.")
+    ] = UNSET
+    replayed_messages: Annotated[Count, counter("Messages sent once more because a consumer asked for them.")] = UNSET
+    replay_unavailable_messages: Annotated[Count, counter("Messages asked for that are no longer there.")] = UNSET
     connections: Annotated[Count, counter("Connections made to the broker.")] = UNSET
     collector: Annotated[Map[PublisherCollector], table("Each collector.")] = UNSET
 

@@ -7,6 +7,7 @@ import msgspec
 from .codec import MAXIMUM_MESSAGE_BYTES, VERSION, Envelope
 from .inventory import Inventory
 from .messages import SUBSYSTEMS, TABLES
+from .replay import MAXIMUM_REQUEST_BYTES, ReplayRequest
 
 __all__ = ["asyncapi_document", "message_schema", "metrics_page", "to_text"]
 
@@ -28,7 +29,7 @@ def to_text(document: dict[str, Any]) -> str:
 
 def _definitions() -> dict[str, Any]:
     """Return the schema of every struct, and of each subsystem's message: the envelope's fields and its own."""
-    _, structs = msgspec.json.schema_components([Envelope, *SUBSYSTEMS.values(), Inventory])
+    _, structs = msgspec.json.schema_components([Envelope, *SUBSYSTEMS.values(), Inventory, ReplayRequest])
     definitions: dict[str, Any] = dict(structs)
     envelope = definitions.pop("Envelope")
     for subsystem, struct in SUBSYSTEMS.items():
@@ -74,7 +75,7 @@ def _needed(definitions: dict[str, Any], wanted: list[str]) -> dict[str, Any]:
 
 
 def asyncapi_document(prefix: str = "hostpulse") -> dict[str, Any]:
-    """Return the AsyncAPI 3.0 document of every topic that a publisher writes."""
+    """Return the AsyncAPI 3.0 document of every topic that a publisher writes or reads."""
     text = msgspec.json.encode(_definitions()).replace(b"#/$defs/", b"#/components/schemas/")
     schemas = msgspec.json.decode(text, type=dict[str, Any])
     messages: dict[str, Any] = {
@@ -82,6 +83,11 @@ def asyncapi_document(prefix: str = "hostpulse") -> dict[str, Any]:
         for name in SUBSYSTEMS
     }
     messages["info"] = {"contentType": "application/json", "payload": {"$ref": "#/components/schemas/Inventory"}}
+    messages["replay"] = {
+        "contentType": "application/json",
+        "summary": f"At most {MAXIMUM_REQUEST_BYTES} bytes; answered by messages on their usual topics, or by nothing.",
+        "payload": {"$ref": "#/components/schemas/ReplayRequest"},
+    }
     messages["status"] = {"contentType": "text/plain", "payload": {"type": "string", "enum": ["online", "offline"]}}
     retained = {"bindings": {"mqtt": {"qos": 1, "retain": True}}}
     sampled = {"bindings": {"mqtt": {"qos": 1, "retain": False}}}
@@ -90,7 +96,7 @@ def asyncapi_document(prefix: str = "hostpulse") -> dict[str, Any]:
         "info": {
             "title": "hostpulse",
             "version": str(VERSION),
-            "description": "What a publisher says. `status` is also its Last Will.",
+            "description": "What a publisher says, and what it is asked for. `status` is also its Last Will.",
         },
         "channels": {
             name: {
@@ -101,8 +107,8 @@ def asyncapi_document(prefix: str = "hostpulse") -> dict[str, Any]:
             for name in messages
         },
         "operations": {
-            f"publish_{name}": {
-                "action": "send",
+            ("receive_replay" if name == "replay" else f"publish_{name}"): {
+                "action": "receive" if name == "replay" else "send",
                 "channel": {"$ref": f"#/channels/{name}"},
                 **(retained if name in {"info", "status"} else sampled),
             }

@@ -77,6 +77,10 @@ class Topics:
         """Topic of the samples of one subsystem of a host."""
         return f"{self._start}{escape(host)}/{subsystem}"
 
+    def replay(self, host: str) -> str:
+        """Topic of what a host's publisher is asked to send again."""
+        return f"{self._start}{escape(host)}/replay"
+
     @property
     def all_hosts(self) -> str:
         """Filter of everything directly below any host: samples, status, info, events."""

@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
 from hostpulse.bus.errors import UsageError
 from hostpulse.bus.messages import SUBSYSTEMS
+from hostpulse.bus.sizes import parse_size
 from hostpulse.bus.times import parse_duration
 from hostpulse.bus.topics import MAXIMUM_PART_LENGTH, Topics, escape
 
@@ -32,7 +33,9 @@ __all__ = [
     "Port",
     "Prefix",
     "Secret",
+    "Size",
     "Subsystem",
+    "Sync",
     "Token",
     "UserPath",
 ]
@@ -42,6 +45,9 @@ _MAXIMUM_ENTRIES = 1024
 _MQTT_5 = 5
 _SHORTEST_DURATION = "1h"
 _LONGEST_DURATION = "100y"
+_SMALLEST_SIZE = "1 MiB"
+_LARGEST_SIZE = "1 TiB"
+_LONGEST_SYNC = "1h"
 
 
 def _refuse_bool(value: object) -> object:
@@ -148,6 +154,28 @@ def _check_duration(text: str) -> str:
     return text
 
 
+def _check_size(text: str) -> str:
+    try:
+        size = parse_size(text)
+    except UsageError:
+        raise ValueError(f"must be a size such as 64 MiB or 1 GiB, not {in_error(text)}") from None
+    if not parse_size(_SMALLEST_SIZE) <= size <= parse_size(_LARGEST_SIZE):
+        raise ValueError(f"must be from {_SMALLEST_SIZE} to {_LARGEST_SIZE}, not {in_error(text)}")
+    return text
+
+
+def _check_sync(text: str) -> str:
+    if text in {"never", "always"}:
+        return text
+    try:
+        seconds = parse_duration(text)
+    except UsageError:
+        raise ValueError(f"must be never, always or a duration such as 30s, not {in_error(text)}") from None
+    if not 0 < seconds <= parse_duration(_LONGEST_SYNC):
+        raise ValueError(f"must be never, always or a duration of at most {_LONGEST_SYNC}, not {in_error(text)}")
+    return text
+
+
 def _check_path_text(value: object) -> object:
     # Path("") would be the working directory.
     if value == "":
@@ -193,5 +221,7 @@ Token = Annotated[SecretStr, AfterValidator(_check_token)]
 Duration = Annotated[
     str, Field(max_length=32, json_schema_extra={"format": "duration"}), AfterValidator(_check_duration)
 ]
+Size = Annotated[str, Field(max_length=32, json_schema_extra={"format": "size"}), AfterValidator(_check_size)]
+Sync = Annotated[str, Field(max_length=32, json_schema_extra={"format": "sync"}), AfterValidator(_check_sync)]
 UserPath = Annotated[Path, BeforeValidator(_check_path_text), AfterValidator(_expand_home)]
 Subsystem = Annotated[str, AfterValidator(_check_subsystem)]

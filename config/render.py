@@ -36,7 +36,7 @@ no setting, a named file that is not there, a variable that is set together with
 
 On the command line and in the environment a list is written `lo,veth*` or `["lo", "veth*"]`; an empty text empties a
 list, and takes the value of a key that may have none. A path may begin with `~`, and is otherwise relative to the
-working directory. Durations are written `12h`, `30d`, `2y`.
+working directory. Durations are written `12h`, `30d`, `2y`, sizes `64 MiB`, `1 GiB`.
 
 [config/default.toml](../config/default.toml) is a file with every key, to start from.
 """
@@ -121,8 +121,10 @@ def _type_text(schema: Mapping[str, Any]) -> str:  # noqa: PLR0911 - a table
             return "`true` or `false`"
         case {"type": "integer" | "number" as kind, "minimum": low, "maximum": high}:
             return f"{'whole number' if kind == 'integer' else 'number'}, {low:g} to {high:g}"
-        case {"format": "path" | "duration" as kind}:
+        case {"format": "path" | "duration" | "size" as kind}:
             return str(kind)
+        case {"format": "sync"}:
+            return '`"never"`, `"always"` or duration'
         case {"format": "password"}:
             return "text, secret"
         case _:

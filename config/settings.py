@@ -11,6 +11,7 @@ import platformdirs
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from hostpulse.bus.sizes import parse_size
 from hostpulse.bus.times import parse_duration
 
 from .kinds import (
@@ -29,12 +30,14 @@ from .kinds import (
     Port,
     Prefix,
     Secret,
+    Size,
     Subsystem,
+    Sync,
     Token,
     UserPath,
 )
 
-__all__ = ["Broker", "Collect", "InfluxDB", "Mqtt", "Roots", "Settings", "Store"]
+__all__ = ["Broker", "Collect", "InfluxDB", "Mqtt", "Outbox", "Roots", "Settings", "Store"]
 
 _MQTT_PORT = 1883
 _MQTT_TLS_PORT = 8883
@@ -179,6 +182,35 @@ class Broker(_Section):
     port: Port = Field(default=18_830, description="TCP port of the embedded broker, on the loopback interface.")
 
 
+class Outbox(_Section):
+    """What the publisher keeps on disk: messages that the broker does not have yet, and those it had for a while."""
+
+    size: Size = Field(default="256 MiB", description="What the files of the outbox may hold; the oldest go first.")
+    age: Duration = Field(default="7d", description="How long a message is kept, sent or not.")
+    sync: Sync = Field(
+        default="never",
+        description="How often what was written is forced to the disk. Without it a loss of power costs about the last "
+        "half minute, a crash of the publisher nothing.",
+    )
+
+    @property
+    def size_bytes(self) -> int:
+        """What the files of the outbox may hold."""
+        return parse_size(self.size)
+
+    @property
+    def age_seconds(self) -> float:
+        """How long a message is kept."""
+        return parse_duration(self.age)
+
+    @property
+    def sync_seconds(self) -> float | None:
+        """Time between two times that what was written is forced to the disk; 0 each time, None never."""
+        if self.sync == "never":
+            return None
+        return 0.0 if self.sync == "always" else parse_duration(self.sync)
+
+
 class Store(_Section):
     """Where history is kept, and for how long."""
 
@@ -262,7 +294,7 @@ class Settings(BaseSettings):
     )
     data_dir: UserPath = Field(
         default_factory=_data_dir,
-        description="Directory of what hostpulse keeps: history, dead letters, the embedded broker's store.",
+        description="Directory of what hostpulse keeps: history, outbox, dead letters, the embedded broker's store.",
         examples=["/var/lib/hostpulse"],
         json_schema_extra={"otherwise": "the user's data directory, such as `~/.local/share/hostpulse`"},
     )
@@ -280,6 +312,7 @@ class Settings(BaseSettings):
     )
     mqtt: Mqtt = Field(default_factory=Mqtt)
     broker: Broker = Field(default_factory=Broker)
+    outbox: Outbox = Field(default_factory=Outbox)
     store: Store = Field(default_factory=Store)
     influxdb: InfluxDB = Field(default_factory=InfluxDB)
     roots: Roots = Field(default_factory=Roots)

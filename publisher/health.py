@@ -55,6 +55,8 @@ class HealthCollector(Collector):
             sent_messages=self._outbox.sent_messages,
             sent_bytes=self._outbox.sent_bytes,
             dropped_messages=self._outbox.dropped_messages,
+            replayed_messages=self._outbox.replay.sent,
+            replay_unavailable_messages=self._outbox.replay.unavailable,
             connections=self._connections(),
             collector={
                 entry.collector.name: PublisherCollector(

@@ -3,6 +3,7 @@
 import logging
 from collections import defaultdict
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Literal
 
 import msgspec
@@ -17,7 +18,7 @@ from .collectors import Choice, build
 from .health import HealthCollector
 from .inventory import take_inventory
 from .machine import Machine
-from .outbox import Outbox
+from .outbox import Message, Outbox, OutboxOptions
 from .schedule import Reading, Schedule
 
 __all__ = ["PublisherOptions", "PublisherService"]
@@ -27,8 +28,7 @@ _log = logging.getLogger(__name__)
 _DRAIN_SECONDS = 5.0
 _MILLISECOND = 0.001
 _MOMENT_SECONDS = 1.0
-_OUTBOX_MESSAGES = 50_000
-_OUTBOX_BYTES = 16 * 1024 * 1024
+_OUTBOX_DIRECTORY = "outbox"
 
 
 class PublisherOptions(Struct, frozen=True, kw_only=True):
@@ -44,6 +44,8 @@ class PublisherOptions(Struct, frozen=True, kw_only=True):
         filesystem: where its root directory is.
         choice: what to collect.
         heartbeat_file: renewed while there is a connection; None for none.
+        data_dir: where the outbox is; None keeps it in memory.
+        outbox: its bounds.
         log_level: of Python's logging.
     """
 
@@ -56,6 +58,8 @@ class PublisherOptions(Struct, frozen=True, kw_only=True):
     filesystem: str = "/"
     choice: Choice = Choice()
     heartbeat_file: str | None = None
+    data_dir: str | None = None
+    outbox: OutboxOptions = OutboxOptions()
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
 
@@ -67,20 +71,21 @@ class PublisherService:
         self._machine = machine
         self._clock = machine.clock
         self._topics = Topics(options.prefix)
-        self._session_start = 0.0
+        self._session_start = 0  # milliseconds since the epoch
         self._sequences: defaultdict[str, int] = defaultdict(int)
         self._last_timestamps: defaultdict[str, float] = defaultdict(float)
         self._unspeakable: set[str] = set()
         self._stopping = False
-        self._outbox = Outbox(
-            maximum_messages=_OUTBOX_MESSAGES, maximum_bytes=_OUTBOX_BYTES, clock=self._clock.monotonic
-        )
+        directory = None if options.data_dir is None else Path(options.data_dir) / _OUTBOX_DIRECTORY
+        self._outbox = Outbox(directory, options.outbox, self._clock)
         status = self._topics.status(options.host)
         self._session = Session(
             options.mqtt,
             will=Publication(status, b"offline", retain=True),
             greeting=self._greeting,
             farewell=[Publication(status, b"offline", retain=True)],
+            subscriptions=[self._topics.replay(options.host)],
+            on_message=lambda _topic, payload: self._outbox.replay.ask(payload),
             on_acknowledged=self._outbox.acknowledge,
             clock=self._clock.monotonic,
         )
@@ -103,24 +108,26 @@ class PublisherService:
         Raises:
             UsageError: a certificate file cannot be used.
         """
-        self._session_start = self._clock.wall()
+        self._session_start = round(self._clock.wall() * 1000)
         self._session.open()
+        self._outbox.open()
         while not self._stopping:
             self._session.service()
             if self._session.connected:
                 self._heartbeat.beat()
             for reading in self._schedule.run():
                 self._put_out(reading)
+            self._outbox.store()  # before anything of it is sent: what was sent can always be asked for again
             self._outbox.send(lambda: self._session.room, self._session.publish)
             # Acknowledgements can wait until the next sample, unless there is more to send than fits at once.
             idle = self._session.connected and not self._outbox.waiting
-            pause = self._schedule.seconds_until_due()
+            pause = min(self._schedule.seconds_until_due(), self._outbox.replay.seconds_until_due())
             longest = self._options.mqtt.keepalive_seconds / 2
             self._session.wait(min(pause, longest), for_network=not idle or pause > longest)
         self._schedule.stop()
+        trouble = self._session.trouble or "no time left"
         self._session.close(seconds=_DRAIN_SECONDS)
-        if len(self._outbox):
-            _log.warning("%d messages were not sent: %s", len(self._outbox), self._session.trouble or "no time left")
+        self._outbox.close(trouble)
 
     def stop(self) -> None:
         """End `run` soon; may be called from a signal handler."""
@@ -132,7 +139,7 @@ class PublisherService:
         inventory = take_inventory(
             self._machine,
             host=self._options.host,
-            session=self._session_start,
+            session=self._session_start / 1000,
             intervals={entry.collector.name: entry.period for entry in self._schedule.entries},
             ignore_interfaces=self._options.choice.ignore_interfaces,
             ignore_devices=self._options.choice.ignore_devices,
@@ -153,7 +160,7 @@ class PublisherService:
                 self._unspeakable.add(name)
                 _log.exception("what collector %s read is no message", name)
 
-    def _message(self, reading: Reading) -> Publication:
+    def _message(self, reading: Reading) -> Message:
         subsystem = reading.collector.subsystem
         # Two messages of a subsystem never have one timestamp: stores tell them apart by it. A clock that was set back
         # by more than a moment is followed.
@@ -167,9 +174,15 @@ class PublisherService:
             subsystem=subsystem,
             timestamp=timestamp,
             sequence=self._sequences[subsystem] + 1,
-            session=self._session_start,
+            session=self._session_start / 1000,
             interval=reading.interval,
         )
         self._sequences[subsystem] += 1
         self._last_timestamps[subsystem] = timestamp
-        return Publication(self._topics.sample(self._options.host, subsystem), payload)
+        return Message(
+            self._topics.sample(self._options.host, subsystem),
+            payload,
+            session=self._session_start,
+            sequence=self._sequences[subsystem],
+            timestamp=round(timestamp * 1000),
+        )

@@ -199,6 +199,7 @@ def test_every_reference_of_the_asyncapi_document_resolves(hostpulse: Hostpulse)
         *SUBSYSTEMS,
         "status",
         "info",
+        "replay",
     }
 
 

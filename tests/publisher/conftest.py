@@ -19,6 +19,10 @@ from hostpulse.publisher.collectors.registry import Choice, build
 from hostpulse.publisher.inventory import take_inventory
 from hostpulse.publisher.machine import FileSystemSize, Machine
 
+from .processes import publish, subscribe
+
+__all__ = ["publish", "subscribe"]  # fixtures for this folder
+
 MACHINES = Path(__file__).parents[1] / "machines"
 INTERVAL = 2.0
 WIDTH = 160

@@ -15,7 +15,7 @@ from hostpulse.bus.topics import Topics
 from hostpulse.publisher.collectors.base import Collector
 from hostpulse.publisher.collectors.registry import Choice
 from hostpulse.publisher.health import HealthCollector
-from hostpulse.publisher.outbox import Outbox
+from hostpulse.publisher.outbox import Message, Outbox, OutboxOptions
 from hostpulse.publisher.schedule import CollectorState, Entry, Reading
 from hostpulse.publisher.service import PublisherOptions, PublisherService
 
@@ -33,7 +33,7 @@ class Silent(Collector):
 @pytest.fixture
 def service(bare: Any) -> PublisherService:
     made = PublisherService(PublisherOptions(host="a host", interval=2.0, mqtt=NOBODY), bare.machine)
-    made._session_start = 1_773_480_000.0
+    made._session_start = 1_773_480_000_000
     return made
 
 
@@ -47,9 +47,10 @@ def envelopes(service: PublisherService) -> Callable[..., list[Any]]:
         found = []
         for one in readings:
             message = service._message(one)
-            assert not message.retain
             topic = Topics().parse(message.topic)
             found.append(decode(topic, message.payload, now=datetime(2026, 3, 15, tzinfo=UTC)).envelope)
+            assert (message.session, message.sequence) == (1_773_480_000_000, found[-1].sequence)
+            assert (message.subsystem, message.timestamp) == (found[-1].subsystem, milliseconds(found[-1]))
         return found
 
     return understand
@@ -95,6 +96,7 @@ def test_what_is_no_message_ends_nothing_and_leaves_no_gap(
     assert "system" in caplog.text
     sent: list[Publication] = []
     service._outbox.send(lambda: 40, lambda one: sent.append(one) or len(sent))  # type: ignore[func-returns-value]
+    assert not any(one.retain for one in sent)
     assert [msgspec.json.decode(one.payload)["sequence"] for one in sent] == [1, 2]
 
 
@@ -122,11 +124,12 @@ def test_own_health_can_be_switched_off(bare: Any) -> None:
 
 
 def test_health(clocks: Any) -> None:
-    outbox = Outbox(maximum_messages=2, maximum_bytes=1000, clock=clocks.clock.monotonic)
+    outbox = Outbox(None, OutboxOptions(), clocks.clock, memory_messages=2)
     entries = [Entry(Silent("cpu"), 2.0), Entry(Silent("disk"), 2.0)]
     health = HealthCollector(clocks.clock, outbox=outbox, connections=lambda: 3, entries=lambda: entries)
-    for text in (b"a", b"bb", b"ccc"):
-        outbox.add(Publication("topic", text))
+    for sequence, text in enumerate((b"a", b"bb", b"ccc"), 1):
+        outbox.add(Message("p/h/cpu", text, session=1, sequence=sequence, timestamp=round(clocks.wall * 1000)))
+    outbox.store()
     rooms = iter((1, 0))
     outbox.send(lambda: next(rooms), lambda _: 1)
     outbox.acknowledge(1)
@@ -147,7 +150,7 @@ def test_health(clocks: Any) -> None:
 
 
 def test_own_cpu_time(clocks: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    outbox = Outbox(maximum_messages=2, maximum_bytes=1000, clock=clocks.clock.monotonic)
+    outbox = Outbox(None, OutboxOptions(), clocks.clock)
     health = HealthCollector(clocks.clock, outbox=outbox, connections=lambda: 0, entries=list)
 
     class Times:

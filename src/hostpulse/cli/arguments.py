@@ -13,6 +13,7 @@ from hostpulse.config.settings import Settings
 from hostpulse.consumer.service import ConsumerOptions
 from hostpulse.consumer.storage.options import InfluxOptions
 from hostpulse.publisher.collectors import Choice
+from hostpulse.publisher.outbox import OutboxOptions
 from hostpulse.publisher.service import PublisherOptions
 from hostpulse.stack.broker import Endpoint, find_running
 
@@ -151,6 +152,12 @@ def publisher_options(settings: Settings, mqtt: MqttOptions) -> PublisherOptions
         filesystem=str(settings.roots.filesystem),
         choice=choice(settings),
         heartbeat_file=_text(settings.heartbeat_file),
+        data_dir=str(settings.data_dir),
+        outbox=OutboxOptions(
+            size_bytes=settings.outbox.size_bytes,
+            age_seconds=settings.outbox.age_seconds,
+            sync_seconds=settings.outbox.sync_seconds,
+        ),
         log_level=settings.log_level,
     )
 
