@@ -3,8 +3,10 @@
 import logging
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
+from uuid import uuid4
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -14,8 +16,10 @@ from hostpulse.bus.mqtt import MqttOptions, Receiver
 from hostpulse.bus.topics import Topics
 
 from .dead_letter import DeadLetterFile
+from .delivery import PATIENCE, Delivery, Group, Patience
+from .health import Health
 from .members import Member, Members
-from .storage import StorageUnavailableError, Writer
+from .storage import Reader, StorageUnavailableError, Writer
 from .storage.options import InfluxOptions
 from .store import StoreRole
 
@@ -33,6 +37,7 @@ class ConsumerOptions(Struct, frozen=True, kw_only=True):
     """All that the consumer is told.
 
     Attributes:
+        host: name of this machine, under which the consumer tells how it is.
         mqtt: the broker; the client id names the session that the broker keeps for us.
         data_dir: where history and dead letters are.
         prefix: first part of every topic.
@@ -44,6 +49,7 @@ class ConsumerOptions(Struct, frozen=True, kw_only=True):
         log_level: of Python's logging.
     """
 
+    host: str
     mqtt: MqttOptions
     data_dir: str
     prefix: str = "hostpulse"
@@ -72,16 +78,58 @@ def _writer(options: ConsumerOptions) -> Writer:
     )
 
 
-class StoreService:
-    """Receives everything, or its share of it, and stores it, until `stop`."""
+def _reader(options: ConsumerOptions) -> Reader:
+    """Return what reads that store."""
+    if options.influxdb is not None:
+        from .storage.influxdb import InfluxReader
 
-    def __init__(self, options: ConsumerOptions, *, clock: Callable[[], float] = time.monotonic) -> None:
+        return InfluxReader(options.influxdb)
+    from .storage.embedded import EmbeddedReader
+
+    return EmbeddedReader(Path(options.data_dir) / HISTORY_FILE)
+
+
+def _group(options: ConsumerOptions) -> Group | None:
+    """Return the group of a consumer that shares the storing; the settings have it that these use InfluxDB."""
+    if options.share is None or options.influxdb is None:
+        return None
+    from .storage.influxdb.lease import InfluxLease
+
+    return Group(InfluxLease(options.influxdb, name=f"{options.prefix} {options.share}", owner=str(uuid4())))
+
+
+class _Store(NamedTuple):
+    """What is done with messages, and what is known of them."""
+
+    role: StoreRole
+    delivery: Delivery
+    health: Health
+
+
+class StoreService:
+    """Receives everything, or its share of it, and stores it, until `stop`.
+
+    Args:
+        options: all that it is told.
+        clock: monotonic seconds.
+        patience: how long messages may be missing before something is done about it.
+    """
+
+    def __init__(
+        self,
+        options: ConsumerOptions,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        patience: Patience = PATIENCE,
+    ) -> None:
         self._options = options
         self._directory = Path(options.data_dir)
         self._topics = Topics(options.prefix)
         self._writer = _writer(options)
         # Of the embedded store there is one writer: while another has it we must not take its session from it, either.
         self._may_wait = options.influxdb is not None
+        self._clock = clock
+        self._patience = patience
         self._heartbeat = Heartbeat(options.heartbeat_file, clock=clock)
         self._receiver: Receiver | None = None
         self._stopping = False
@@ -120,15 +168,16 @@ class StoreService:
 
     def _receive(self, mqtt: MqttOptions, filters: Sequence[str], dead_letters: str) -> None:
         """Receive everything in one session."""
-        role = self._role(dead_letters)
+        store = self._store("store", dead_letters)
         receiver = self._receiver = Receiver(
             mqtt,
             filters,
-            role.take,
+            store.role.take,
             batch_messages=self._writer.batch_messages,
-            idle=lambda: self._idle(receiver, role),
+            idle=lambda: self._idle(receiver, store),
         )
-        self._run(receiver)
+        with closing(store.delivery):
+            self._run(receiver)
 
     def _share(self, group: str) -> None:
         """Receive a share as one of several members."""
@@ -142,25 +191,28 @@ class StoreService:
         found: list[Member] = []
 
         def idle() -> None:
-            self._idle(receiver, role)
+            self._idle(receiver, store)
             if receiver.connected and not found and (lost := members.abandoned()) is not None:
                 _log.info("consumer %d is gone; taking over what the broker keeps for it", lost.number)
                 found.append(lost)
                 receiver.stop()
 
         mqtt = replace(self._options.mqtt, client_id=f"{self._options.mqtt.client_id}-{member.number}")
-        role = self._role(f"dead-letter-{member.number}.jsonl")
+        name = f"store-{member.number}"
+        letters = f"dead-letter-{member.number}.jsonl"
+        store = self._store(name, letters)
         receiver = self._receiver = Receiver(
             mqtt,
             filters,
-            role.take,
+            store.role.take,
             batch_messages=self._writer.batch_messages,
             idle=idle,
             subscribed=member.subscribed,
             leave=member.may_leave,
         )
         try:
-            self._run(receiver)
+            with closing(store.delivery):
+                self._run(receiver)
             if receiver.left:
                 member.left()
         finally:
@@ -170,15 +222,49 @@ class StoreService:
                     lost.release()
         return None if self._stopping else found[0]
 
-    def _role(self, dead_letters: str) -> StoreRole:
-        return StoreRole(self._topics, self._writer, DeadLetterFile(self._directory / dead_letters))
+    def _publish(self, topic: str, payload: bytes) -> bool:
+        return self._receiver is not None and self._receiver.publish(topic, payload)
+
+    def _store(self, member: str, dead_letters: str) -> _Store:
+        """Return what is done with messages.
+
+        Args:
+            member: what tells this consumer from the others of the machine.
+            dead_letters: name of the file of unusable messages.
+        """
+        options = self._options
+        delivery = Delivery(
+            self._topics,
+            self._publish,
+            lambda: _reader(options),
+            self._directory,
+            group=_group(options),
+            wall=time.time,
+            clock=self._clock,
+            patience=self._patience,
+        )
+        letters = DeadLetterFile(self._directory / dead_letters)
+        role = StoreRole(self._topics, self._writer, letters, delivery=delivery)
+        health = Health(
+            self._topics,
+            host=options.host,
+            member=member,
+            role=role,
+            delivery=delivery,
+            publish=self._publish,
+            wall=time.time,
+            clock=self._clock,
+        )
+        return _Store(role, delivery, health)
 
     def _run(self, receiver: Receiver) -> None:
         if self._stopping:  # a signal came while there was no receiver to stop
             receiver.stop()
         receiver.run()
 
-    def _idle(self, receiver: Receiver, role: StoreRole) -> None:
+    def _idle(self, receiver: Receiver, store: _Store) -> None:
         if receiver.connected and not receiver.failing:
             self._heartbeat.beat()
-        role.idle()
+        store.role.idle()
+        store.health.publish_if_due()
+        store.delivery.idle()

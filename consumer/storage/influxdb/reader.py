@@ -47,6 +47,7 @@ from .schema import (
     HOST_MEASUREMENT,
     INFO,
     LATEST_MOMENT,
+    LEASE_MEASUREMENT,
     MINUTE,
     ONLINE,
     PRESENT,
@@ -124,7 +125,7 @@ class InfluxReader:
         names: set[str] = set()
         for bucket in self._buckets():
             flux = Flux()
-            source = flux.source(bucket, 0, LATEST_MOMENT)
+            source = flux.source(bucket, 0, LATEST_MOMENT, f'r["_measurement"] != {flux.bind(LEASE_MEASUREMENT)}')
             text = f'{source} |> keep(columns: ["host"]) |> group() |> distinct(column: "host")'
             names.update(line[columns.places["_value"]] for columns, line in self._ask(flux, text))
         notes = self._notes()
