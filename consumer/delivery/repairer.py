@@ -121,8 +121,8 @@ class Repairer:
             host = stream.host
             for wait in self._waits(stream, now):
                 if host in returned:
-                    wait.asks = 0
-                if host in progress or host in returned:
+                    wait.asks, wait.due = 0, now + self._patience.grace
+                elif host in progress:
                     wait.due = max(wait.due, now + self._patience.grace)
             losses += self._tend(stream, now)
         self._ask_for_tails(now)

@@ -160,10 +160,10 @@ class Tracker:
         forgotten = runs.forgotten
         is_tail = seen.session != stream.session and (seen.host, seen.subsystem, seen.session) in self._asked_tails
         self.recovered += is_tail and seen.sequence >= runs.top.end
-        filled = runs.add(seen.sequence, seen.moment)
-        if filled is not None:
+        asks = runs.add(seen.sequence, seen.moment)
+        if asks is not None:
             self.progress.add(seen.host)
-            self.recovered += filled.wait is not None and filled.wait.asks > 0
+            self.recovered += asks > 0
         if runs.forgotten > forgotten:
             self._forget(runs.forgotten - forgotten)
         stream.top = stream.sessions[stream.session].top
