@@ -177,6 +177,7 @@ class Repairer:
             at=self._wall(),
             host=stream.host,
             subsystem=stream.subsystem,
+            session=session,
             first=gap.first,
             last=gap.end - 1,
             since=gap.since,

@@ -150,6 +150,9 @@ class Tracker:
         if stream is None:
             self._begin(seen)
             return
+        if seen.sequence == stream.top.end and seen.session == stream.session and seen.interval is None:
+            stream.top.end, stream.top.until = seen.sequence + 1, seen.moment
+            return
         if seen.interval is not None and (stream.interval is None or seen.interval < stream.interval):
             stream.interval = seen.interval
         runs = stream.sessions.get(seen.session)

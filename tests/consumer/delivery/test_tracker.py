@@ -193,9 +193,9 @@ def test_hostile_numbers_do_not_fill_the_memory(
         "",
         "{",
         "[]",
-        '{"v":2,"saved":"2026-05-28T20:00:00Z"}',
+        '{"v":2,"saved":"2026-05-28T20:00:00Z","reached":"2026-05-28T20:00:00Z"}',
         (
-            '{"v":1,"saved":"2026-05-28T20:00:00Z","missing":[{"host":"h","subsystem":"cpu",'
+            '{"v":1,"saved":"2026-05-28T20:00:00Z","reached":"2026-05-28T20:00:00Z","missing":[{"host":"h","subsystem":"cpu",'
             '"session":"2026-05-28T20:00:00Z","runs":[]}]}'
         ),
     ],
