@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from hostpulse.bus.replay import MAXIMUM_REPLAY_MESSAGES, ReplayRequest
+from hostpulse.consumer.delivery import repairer as repairer_module
 from hostpulse.consumer.delivery.repairer import Patience, Repairer
 from hostpulse.consumer.delivery.report import Reporter
 from hostpulse.consumer.delivery.runs import Gap
@@ -211,6 +212,17 @@ def test_the_end_of_a_session_is_asked_for_once(bench: Bench) -> None:
     assert (host, subsystem, first) == ("web-1", "cpu", 2)
     assert 30 <= last <= 100
     assert bench.lost == []
+
+
+def test_ends_of_sessions_of_a_host_that_is_not_there_do_not_fill_the_memory(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(repairer_module, "_MOST_TAILS", 5)
+    bench.repairer.heard("web-1", online=False)
+    for minute in range(20):
+        bench.come(1, session=START + timedelta(minutes=minute))
+        bench.run(5)
+    assert len(bench.repairer._tails) == 5
 
 
 def told(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str]]:
