@@ -2,7 +2,9 @@
 
 import logging
 import time
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import NamedTuple
@@ -23,16 +25,34 @@ from hostpulse.bus.topics import HostTopic, Topics, escape, unescape
 
 from .dead_letter import DeadLetter, DeadLetterFile
 from .delivery import Delivery
-from .storage import StorageError, TooManyDevicesError, UnstorableError, Writer
+from .storage import RejectedLine, StorageError, TooManyDevicesError, UnstorableError, Writer
 
-__all__ = ["StoreRole"]
+__all__ = ["NOTES", "Fault", "StoreRole"]
 
 _log = logging.getLogger(__name__)
 
-_NOT_SAMPLES = frozenset({"event", "replay"})  # other talk directly below a host
+_NOT_SAMPLES = frozenset({"check", "event", "replay"})  # other talk directly below a host
+NOTES = frozenset({"status", "info"})
+"""What a host says about itself; the broker keeps the last of each and gives it at every connection."""
+
 _STATUSES = {b"online": True, b"offline": False}
 _REPORT_SECONDS = 60.0
 _NEWEST = 16  # samples at the end of a batch; among them may be old ones that come late
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """A message that cannot be stored, now or later.
+
+    Attributes:
+        index: of the message in its batch.
+        error: says why.
+        row: the first row of it that the store refuses; empty where nothing of the message is stored.
+    """
+
+    index: int
+    error: MessageError
+    row: bytes = b""
 
 
 class _Note(NamedTuple):
@@ -41,6 +61,22 @@ class _Note(NamedTuple):
     host: str
     online: bool | None = None
     info: str | None = None
+
+
+class _Understood(NamedTuple):
+    """What is in a batch.
+
+    Attributes:
+        samples: to be stored.
+        owners: the index of the message of each.
+        notes: the last status and the last inventory on each topic, with the index of its message.
+        faults: what cannot be used.
+    """
+
+    samples: list[Sample]
+    owners: list[int]
+    notes: dict[bytes, tuple[int, _Note]]
+    faults: list[Fault]
 
 
 class StoreRole:
@@ -88,7 +124,7 @@ class StoreRole:
 
     @property
     def dead_letters(self) -> int:
-        """How many messages and rows were set aside."""
+        """How many messages were set aside."""
         return self._dead_letters.counts.total()
 
     def take(self, batch: Batch) -> None:
@@ -98,17 +134,36 @@ class StoreRole:
             StorageError: nothing was stored.
             OSError: the unusable messages could not be put into the dead-letter file.
         """
+        faults = self.store(batch)
+        if faults:
+            unusable = [
+                DeadLetter(batch.topics[fault.index], batch.payloads[fault.index], fault.error, fault.row)
+                for fault in faults
+            ]
+            self._dead_letters.keep(unusable)
+            self._report(unusable)
+        self.received += len(batch.topics)
+
+    def store(self, batch: Batch) -> list[Fault]:
+        """Store what can be of a batch; on return that is durable.
+
+        Returns:
+            What cannot be stored, in the order of the batch, one for a message. It is nowhere yet.
+
+        Raises:
+            StorageError: nothing was stored.
+        """
         self._writer.open()  # it may have been away until now
         if self._delivery is not None:
             self._delivery.begin()
-        samples, notes, unusable = self._understand(batch)
+        samples, owners, notes, faults = self._understand(batch)
         if samples:
             written = self._writer.write(samples)
             self._note_stored(samples, written.rows)
             for refusal in written.refused:
                 self._refuse(refusal)
-            unusable += [DeadLetter(self._name(samples[one.index]), one.line, one.error) for one in written.rejected]
-        for note in notes.values():
+            faults += _faults_of(written.rejected, owners)
+        for index, note in notes.values():
             if self._delivery is not None and note.online is not None:
                 self._delivery.heard(note.host, online=note.online)
             try:
@@ -116,11 +171,8 @@ class StoreRole:
             except TooManyDevicesError as refusal:
                 self._refuse(refusal)
             except UnstorableError as error:
-                unusable.append(DeadLetter(self._topics.info(note.host).encode(), (note.info or "").encode(), error))
-        if unusable:
-            self._dead_letters.keep(unusable)
-            self._report(unusable)
-        self.received += len(batch.topics)
+                faults.append(Fault(index, error))
+        return sorted(faults, key=lambda fault: fault.index)
 
     def _note_stored(self, samples: list[Sample], rows: int) -> None:
         self.stored_rows += rows
@@ -140,29 +192,24 @@ class StoreRole:
         else:
             self._upkeep_trouble = ""
 
-    def _understand(self, batch: Batch) -> tuple[list[Sample], dict[bytes, _Note], list[DeadLetter]]:
-        """Return the samples of a batch, the last status and inventory on each topic, and what cannot be used."""
+    def _understand(self, batch: Batch) -> _Understood:
         now = datetime.fromtimestamp(self._wall(), UTC)
-        samples: list[Sample] = []
-        notes: dict[bytes, _Note] = {}
-        unusable: list[DeadLetter] = []
+        samples, owners, notes, faults = understood = _Understood([], [], {}, [])
         for index, (name, payload) in enumerate(zip(batch.topics, batch.payloads, strict=True)):
             try:
                 topic = self._topic(name)
-                if topic.leaf in {"status", "info"}:
+                if topic.leaf in NOTES:
                     note = self._note(topic, payload)
                     if note is not None:
-                        notes[name] = note
+                        notes[name] = index, note
                 elif topic.leaf in _NOT_SAMPLES or index in batch.retained:
                     continue  # a sample that the broker kept is one that somebody made it keep, and came before
                 else:
                     samples.append(decode(topic, payload, now=now))
+                    owners.append(index)
             except MessageError as error:
-                unusable.append(DeadLetter(name, payload, error))
-        return samples, notes, unusable
-
-    def _name(self, sample: Sample) -> bytes:
-        return self._topics.sample(sample.envelope.host, sample.envelope.subsystem).encode()
+                faults.append(Fault(index, error))
+        return understood
 
     def _topic(self, name: bytes) -> HostTopic:
         try:
@@ -223,3 +270,15 @@ class StoreRole:
         )
         self._unreported = 0
         self._next_report = now + _REPORT_SECONDS
+
+
+def _faults_of(rejected: Iterable[RejectedLine], owners: list[int]) -> list[Fault]:
+    """Return one fault for each message of which rows were rejected."""
+    of_message: defaultdict[int, list[RejectedLine]] = defaultdict(list)
+    for one in rejected:
+        of_message[owners[one.index]].append(one)
+    faults: list[Fault] = []
+    for index, (first, *others) in of_message.items():
+        more = f" (and {len(others)} more of its rows)" if others else ""
+        faults.append(Fault(index, UnstorableError(f"{first.error}{more}"), first.line))
+    return faults

@@ -19,7 +19,7 @@ from ..brokers import Broker
 from .support import Hostpulse, Running, eventually, sample
 from .test_halves import listening
 
-COMMANDS = ("up", "publish", "consume", "history", "export", "check", "config", "schema", "version")
+COMMANDS = ("up", "publish", "consume", "history", "export", "deadletter", "check", "config", "schema", "version")
 
 
 @pytest.mark.parametrize("command", [None, *COMMANDS])

@@ -12,6 +12,7 @@ from hostpulse.consumer.storage.options import InfluxOptions
 
 from ..influxdb import InfluxServer
 from .support import Hostpulse, eventually
+from .test_deadletter import keep, letter, message
 
 
 @pytest.fixture
@@ -61,6 +62,14 @@ def test_a_wrong_token_is_one_line(hostpulse_on: Hostpulse) -> None:
     (line,) = done.stderr.splitlines()
     assert "influxdb.token" in line
     assert "not-the-token" not in done.stderr
+
+
+def test_dead_letters_are_tried_again(hostpulse_on: Hostpulse) -> None:
+    keep(hostpulse_on, letter(message(1)), letter(b"{"))
+    done = hostpulse_on.run("deadletter", "retry")
+    assert (done.returncode, done.stderr) == (1, "hostpulse: 1 stored, 1 still unusable\n")
+    assert [row["load_average_1m"] for row in rows(hostpulse_on, "cpu")] == [1]
+    assert not hostpulse_on.history.exists()
 
 
 def test_influxdb_without_a_token_is_wrong_use(hostpulse_on: Hostpulse) -> None:

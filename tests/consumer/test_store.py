@@ -293,7 +293,9 @@ def test_a_row_that_can_never_be_stored_is_a_dead_letter_and_the_rest_is_acknowl
         ("hostpulse/b c/cpu", "malformed"),
         ("hostpulse/b/cpu", "unstorable"),
     ]
-    assert base64.b64decode(letters[1]["payload"]) == b"disk_mount,host=b ..."
+    assert base64.b64decode(letters[1]["payload"]) == message(host="b")  # so that it can be tried again
+    assert letters[1]["row"] == "disk_mount,host=b ..."
+    assert "row" not in letters[0]
 
 
 def test_a_host_that_can_never_be_noted_is_a_dead_letter(
@@ -302,4 +304,21 @@ def test_a_host_that_can_never_be_noted_is_a_dead_letter(
     writer.note_error = UnstorableError("no such host")
     role.take(batch(("hostpulse/a/status", b"online")))
     (line,) = dead_letters.path.read_text().splitlines()
-    assert (json.loads(line)["topic"], json.loads(line)["kind"]) == ("hostpulse/a/info", "unstorable")
+    assert (json.loads(line)["topic"], json.loads(line)["kind"]) == ("hostpulse/a/status", "unstorable")
+    assert base64.b64decode(json.loads(line)["payload"]) == b"online"
+
+
+def test_rows_of_one_message_are_one_dead_letter(
+    role: StoreRole, writer: FakeWriter, dead_letters: DeadLetterFile, batch: Callable[..., Batch]
+) -> None:
+    rows = [(1, b"first"), (1, b"second"), (0, b"alone"), (1, b"third")]
+    writer.written = Written(
+        1, rejected=tuple(RejectedLine(index, row, UnstorableError(f"no {row.decode()}")) for index, row in rows)
+    )
+    role.take(batch((CPU, message(sequence=1)), (CPU, b"{"), (CPU, message(sequence=2))))
+    found = [(one["reason"], one.get("row"), base64.b64decode(one["payload"])) for one in letters(dead_letters)]
+    assert [one[:2] for one in found[:1] + found[2:]] == [
+        ("no alone", "alone"),
+        ("no first (and 2 more of its rows)", "first"),
+    ]
+    assert [payload for *_, payload in found] == [message(sequence=1), b"{", message(sequence=2)]

@@ -22,10 +22,11 @@ __all__ = ["main"]
 DONE, FAILED, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
 
 _COMMANDS = (
-    *("up", "publish", "consume", "history", "export", "import", "check", "config"),
+    *("up", "publish", "consume", "history", "export", "import", "deadletter", "check", "config"),
     *("influxdb", "stack", "schema", "version"),
 )
 _STANDARD_OUTPUT = 1
+_COMMAND_INDENT = 4
 
 
 class _Parser(argparse.ArgumentParser):
@@ -34,6 +35,14 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """End with a line that names the mistake and where to look."""
         self.exit(WRONG_USE, f"hostpulse: {clean(message)}; see {self.prog} --help\n")
+
+
+class _CommandsFormatter(argparse.HelpFormatter):
+    """Has room for the names of the commands; Python forgets that they are indented."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog)
+        self._action_max_length = _COMMAND_INDENT + max(map(len, _COMMANDS))
 
 
 def _module(command: str) -> ModuleType:
@@ -51,6 +60,7 @@ def build_parser(commands: Sequence[str] = _COMMANDS) -> argparse.ArgumentParser
         prog="hostpulse",
         description="A machine's vital signs over MQTT, with their history.",
         epilog="Exit codes: 0 done, 1 failed, 2 wrong use, 130 interrupted.",
+        formatter_class=_CommandsFormatter,
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"hostpulse {__version__}")

@@ -14,7 +14,15 @@ from hostpulse.consumer.storage.embedded import open_reader
 from .arguments import influx_options
 from .terminal import clean
 
-__all__ = ["add_selection_options", "chosen", "explain_nothing", "open_history", "place_of_history", "time_range"]
+__all__ = [
+    "add_selection_options",
+    "chosen",
+    "explain_nothing",
+    "moment",
+    "open_history",
+    "place_of_history",
+    "time_range",
+]
 
 _MOST_HOSTS = 10
 
@@ -38,13 +46,23 @@ def time_range(arguments: argparse.Namespace) -> tuple[float, float]:
         UsageError: one of them is no time, or the end is not after the begin.
     """
     now = time.time()
-    start, end = _moment("--since", arguments.since, now), _moment("--until", arguments.until, now)
+    start, end = moment("--since", arguments.since, now), moment("--until", arguments.until, now)
     if start >= end:
         raise UsageError(f"--since {arguments.since} is not before --until {arguments.until}")
     return start, end
 
 
-def _moment(option: str, text: str, now: float) -> float:
+def moment(option: str, text: str, now: float) -> float:
+    """Return the seconds since the epoch that an option names.
+
+    Args:
+        option: its name, for the error.
+        text: what was given.
+        now: seconds since the epoch.
+
+    Raises:
+        UsageError: the text is no time.
+    """
     try:
         return parse_moment(text, now=now)
     except UsageError as error:

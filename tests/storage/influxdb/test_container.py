@@ -14,7 +14,7 @@ from .test_real_answers import (
     write,
 )
 from .test_writer import (
-    test_a_bucket_that_is_deleted,
+    test_a_deleted_bucket_is_made_again,
     test_a_least_rights_token_works_without_seeing_its_bucket,
     test_a_wrong_token_and_a_wrong_organisation,
     test_hosts_are_remembered,
