@@ -18,7 +18,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from hostpulse.consumer.delivery import read_account
 from hostpulse.consumer.storage import Reader
-from hostpulse.consumer.storage.influxdb import InfluxReader
+from hostpulse.consumer.storage.influxdb import InfluxReader, InfluxWriter
 
 from ...brokers import Broker
 from ...influxdb import InfluxServer
@@ -190,6 +190,10 @@ def test_a_group_finds_together_what_none_of_its_members_sees(
     broker = make_broker("mosquitto")
     options = consumer_options(broker, tmp_path / "consumers", influxdb=bucket, share="store")
     text = msgspec.json.encode(options)
+    # The bucket is made beforehand, as `hostpulse influxdb setup` does: of several that start at once, one may make it.
+    periods = {"retention": options.retention_seconds, "rollup_retention": options.rollup_retention_seconds}
+    with InfluxWriter(bucket, **periods) as writer:
+        assert writer.prepared is not None
 
     def reader() -> Reader:
         return InfluxReader(bucket)
