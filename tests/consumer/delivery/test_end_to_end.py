@@ -191,8 +191,8 @@ def test_a_group_finds_together_what_none_of_its_members_sees(
     options = consumer_options(broker, tmp_path / "consumers", influxdb=bucket, share="store")
     text = msgspec.json.encode(options)
     # The bucket is made beforehand, as `hostpulse influxdb setup` does: of several that start at once, one may make it.
-    periods = {"retention": options.retention_seconds, "rollup_retention": options.rollup_retention_seconds}
-    with InfluxWriter(bucket, **periods) as writer:
+    raw, minutes = options.retention_seconds, options.rollup_retention_seconds
+    with InfluxWriter(bucket, retention=raw, rollup_retention=minutes) as writer:
         assert writer.prepared is not None
 
     def reader() -> Reader:
