@@ -194,6 +194,7 @@ def influx_target(settings: Settings) -> InfluxOptions:
 def consumer_options(settings: Settings, mqtt: MqttOptions) -> ConsumerOptions:
     """Return what the consumer is told."""
     return ConsumerOptions(
+        host=settings.host,
         influxdb=influx_options(settings),
         mqtt=mqtt,
         data_dir=str(settings.data_dir),
