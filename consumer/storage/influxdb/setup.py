@@ -186,7 +186,8 @@ class Setup:
 
 def _report(prepared: Prepared, options: InfluxOptions) -> None:
     parts = {"bucket": prepared.bucket, "bucket of minutes": prepared.rollup_bucket, "task": prepared.task}
-    if set(parts.values()) == {"not permitted"}:  # as it should be where somebody else has made them
+    # As it should be where somebody else has made them.
+    if prepared.bucket in {"ready", "not permitted"} and prepared.rollup_bucket == prepared.task == "not permitted":
         _log.info("InfluxDB bucket %s: the token writes it; buckets and task are not looked after", options.bucket)
         return
     for what, became in parts.items():
