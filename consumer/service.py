@@ -34,6 +34,8 @@ class ConsumerOptions(Struct, frozen=True, kw_only=True):
         influxdb: where InfluxDB is; None for the embedded store.
         retention_seconds: how long every sample is kept.
         rollup_retention_seconds: how long the means of each minute are kept.
+        maximum_hosts: how many hosts are stored.
+        maximum_entries: new entries of one host in one map in a day.
         log_level: of Python's logging.
     """
 
@@ -43,11 +45,18 @@ class ConsumerOptions(Struct, frozen=True, kw_only=True):
     influxdb: InfluxOptions | None = None
     retention_seconds: float
     rollup_retention_seconds: float
+    maximum_hosts: int = 1000
+    maximum_entries: int = 1000
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
 
 def make_writer(
-    *, data_dir: str, influxdb: InfluxOptions | None, retention_seconds: float, rollup_retention_seconds: float
+    *,
+    data_dir: str,
+    influxdb: InfluxOptions | None,
+    retention_seconds: float,
+    rollup_retention_seconds: float,
+    maximum_entries: int,
 ) -> Writer:
     """Return the store that the options choose; they are those of `ConsumerOptions`.
 
@@ -56,11 +65,19 @@ def make_writer(
     if influxdb is not None:
         from .storage.influxdb.writer import InfluxWriter
 
-        return InfluxWriter(influxdb, retention=retention_seconds, rollup_retention=rollup_retention_seconds)
+        return InfluxWriter(
+            influxdb,
+            retention=retention_seconds,
+            rollup_retention=rollup_retention_seconds,
+            maximum_entries=maximum_entries,
+        )
     from .storage.embedded import EmbeddedWriter
 
     return EmbeddedWriter(
-        Path(data_dir) / HISTORY_FILE, retention=retention_seconds, rollup_retention=rollup_retention_seconds
+        Path(data_dir) / HISTORY_FILE,
+        retention=retention_seconds,
+        rollup_retention=rollup_retention_seconds,
+        maximum_entries=maximum_entries,
     )
 
 
@@ -75,12 +92,13 @@ class StoreService:
             influxdb=options.influxdb,
             retention_seconds=options.retention_seconds,
             rollup_retention_seconds=options.rollup_retention_seconds,
+            maximum_entries=options.maximum_entries,
         )
         # Of the embedded store there is one writer: while another has it we must not take its session from it, either.
         self._may_wait = options.influxdb is not None
         self._dead_letters = DeadLetterFile(directory / DEAD_LETTER_FILE)
         self._handover = Handover(directory)
-        self._role = StoreRole(topics, self._writer, self._dead_letters)
+        self._role = StoreRole(topics, self._writer, self._dead_letters, maximum_hosts=options.maximum_hosts)
         self._receiver = Receiver(
             options.mqtt,
             [topics.all_hosts],

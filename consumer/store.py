@@ -24,7 +24,8 @@ from hostpulse.bus.mqtt import Batch
 from hostpulse.bus.topics import HostTopic, Topics, escape, unescape
 
 from .dead_letter import DeadLetter, DeadLetterFile
-from .storage import RejectedLine, StorageError, TooManyDevicesError, UnstorableError, Writer
+from .hosts import Crowd, Hosts
+from .storage import RejectedLine, StorageError, TooManyDevicesError, TooManyError, UnstorableError, Writer
 
 __all__ = ["NOTES", "Fault", "StoreRole"]
 
@@ -84,6 +85,7 @@ class StoreRole:
         topics: the prefix.
         writer: a store, opened by the first batch if it is not open yet.
         dead_letters: where unusable messages go.
+        maximum_hosts: how many hosts are stored; see `Hosts`.
         wall: seconds since the epoch.
         monotonic: seconds.
     """
@@ -94,6 +96,7 @@ class StoreRole:
         writer: Writer,
         dead_letters: DeadLetterFile,
         *,
+        maximum_hosts: int = 1000,
         wall: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -103,10 +106,12 @@ class StoreRole:
         self._wall = wall
         self._monotonic = monotonic
         self._inventory = msgspec.json.Decoder(Inventory)
-        self._parse = lru_cache(maxsize=65536)(lambda topic: topics.parse(topic.decode()))
+        self._parse = lru_cache(maxsize=16_384)(lambda topic: topics.parse(topic.decode()))
         self._next_report = 0.0
         self._unreported = 0
-        self._refused: set[str] = set()
+        self._hosts = Hosts(writer, maximum_hosts, wall=wall, monotonic=monotonic)
+        self._crowd = Crowd(dead_letters.path, monotonic=monotonic)
+        self._refused: set[tuple[str, bool]] = set()
         self._upkeep_trouble = ""
 
     def take(self, batch: Batch) -> None:
@@ -116,14 +121,14 @@ class StoreRole:
             StorageError: nothing was stored.
             OSError: the unusable messages could not be put into the dead-letter file.
         """
-        faults = self.store(batch)
+        faults = self._chosen(self.store(batch))
         if faults:
             unusable = [
                 DeadLetter(batch.topics[fault.index], batch.payloads[fault.index], fault.error, fault.row)
                 for fault in faults
             ]
             self._dead_letters.keep(unusable)
-            self._report(unusable)
+            self._report([letter for letter in unusable if not isinstance(letter.error, TooManyError)])
 
     def store(self, batch: Batch) -> list[Fault]:
         """Store what can be of a batch; on return that is durable.
@@ -135,6 +140,7 @@ class StoreRole:
             StorageError: nothing was stored.
         """
         self._writer.open()  # it may have been away until now
+        self._hosts.load()
         samples, owners, notes, faults = self._understand(batch)
         if samples:
             written = self._writer.write(samples)
@@ -152,6 +158,7 @@ class StoreRole:
 
     def idle(self) -> None:
         """Do a slice of the store's upkeep; what keeps it from that is said once, and tried again at the next call."""
+        self._crowd.report()
         try:
             self._writer.maintain(self._wall())
         except StorageError as error:
@@ -163,6 +170,7 @@ class StoreRole:
 
     def _understand(self, batch: Batch) -> _Understood:
         now = datetime.fromtimestamp(self._wall(), UTC)
+        known = self._hosts.known
         samples, owners, notes, faults = understood = _Understood([], [], {}, [])
         for index, (name, payload) in enumerate(zip(batch.topics, batch.payloads, strict=True)):
             try:
@@ -170,11 +178,16 @@ class StoreRole:
                 if topic.leaf in NOTES:
                     note = self._note(topic, payload)
                     if note is not None:
+                        if note.host not in known:
+                            self._hosts.admit(note.host)
                         notes[name] = index, note
                 elif topic.leaf in _NOT_SAMPLES or index in batch.retained:
                     continue  # a sample that the broker kept is one that somebody made it keep, and came before
                 else:
-                    samples.append(decode(topic, payload, now=now))
+                    sample = decode(topic, payload, now=now)
+                    if sample.envelope.host not in known:
+                        self._hosts.admit(sample.envelope.host)
+                    samples.append(sample)
                     owners.append(index)
             except MessageError as error:
                 faults.append(Fault(index, error))
@@ -216,17 +229,25 @@ class StoreRole:
             raise WrongTopicError(f"an inventory of {inventory.host!r} on the topic of {topic.host!r}")
         return _Note(host, info=text)
 
+    def _chosen(self, faults: list[Fault]) -> list[Fault]:
+        """Return the faults whose messages are to be kept: all, but of what there is too much only a few."""
+        crowd = {index: fault.error for index, fault in enumerate(faults) if isinstance(fault.error, TooManyError)}
+        if not crowd:
+            return faults
+        passed_over = set(list(crowd)[self._crowd.pick(crowd.values()) :])
+        return [fault for index, fault in enumerate(faults) if index not in passed_over]
+
     def _refuse(self, refusal: TooManyDevicesError) -> None:
         """Say once for each table that it is full; what it did not take is lost, and would not fit later either."""
-        if refusal.table not in self._refused:
-            self._refused.add(refusal.table)
+        if (refusal.table, refusal.is_of_host) not in self._refused:
+            self._refused.add((refusal.table, refusal.is_of_host))
             _log.error("%s", refusal)
 
     def _report(self, unusable: list[DeadLetter]) -> None:
         """Say that messages were unusable, at most once a minute."""
         self._unreported += len(unusable)
         now = self._monotonic()
-        if now < self._next_report:
+        if not unusable or now < self._next_report:
             return
         last = unusable[-1]
         _log.warning(
@@ -249,5 +270,5 @@ def _faults_of(rejected: Iterable[RejectedLine], owners: list[int]) -> list[Faul
     faults: list[Fault] = []
     for index, (first, *others) in of_message.items():
         more = f" (and {len(others)} more of its rows)" if others else ""
-        faults.append(Fault(index, UnstorableError(f"{first.error}{more}"), first.line))
+        faults.append(Fault(index, type(first.error)(f"{first.error}{more}"), first.line))
     return faults

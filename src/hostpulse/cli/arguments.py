@@ -190,5 +190,7 @@ def consumer_options(settings: Settings, mqtt: MqttOptions) -> ConsumerOptions:
         prefix=settings.mqtt.prefix,
         retention_seconds=settings.store.retention_seconds,
         rollup_retention_seconds=settings.store.rollup_retention_seconds,
+        maximum_hosts=settings.store.maximum_hosts,
+        maximum_entries=settings.store.maximum_entries,
         log_level=settings.log_level,
     )
