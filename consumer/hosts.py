@@ -105,10 +105,10 @@ class Crowd:
         self.report()
         return picked
 
-    def report(self) -> None:
-        """Say what was counted, at most once a minute."""
+    def report(self, *, at_once: bool = False) -> None:
+        """Say what was counted; at most once a minute, unless `at_once`."""
         now = self._monotonic()
-        if not self._counts or now < self._next_report:
+        if not self._counts or (now < self._next_report and not at_once):
             return
         for setting, count in self._counts.items():
             _log.error(

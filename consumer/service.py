@@ -120,6 +120,7 @@ class StoreService:
             self._open()
             self._receiver.run()
         finally:
+            self._role.close()
             self._writer.close()
 
     def _open(self) -> None:

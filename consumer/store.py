@@ -109,6 +109,7 @@ class StoreRole:
         self._parse = lru_cache(maxsize=16_384)(lambda topic: topics.parse(topic.decode()))
         self._next_report = 0.0
         self._unreported = 0
+        self._last: DeadLetter | None = None
         self._hosts = Hosts(writer, maximum_hosts, wall=wall, monotonic=monotonic)
         self._crowd = Crowd(dead_letters.path, monotonic=monotonic)
         self._refused: set[tuple[str, bool]] = set()
@@ -128,7 +129,8 @@ class StoreRole:
                 for fault in faults
             ]
             self._dead_letters.keep(unusable)
-            self._report([letter for letter in unusable if not isinstance(letter.error, TooManyError)])
+            self._count([letter for letter in unusable if not isinstance(letter.error, TooManyError)])
+            self._report()
 
     def store(self, batch: Batch) -> list[Fault]:
         """Store what can be of a batch; on return that is durable.
@@ -167,6 +169,12 @@ class StoreRole:
                 _log.warning("upkeep of the history: %s (trying again)", error)
         else:
             self._upkeep_trouble = ""
+
+    def close(self) -> None:
+        """Say what was not said yet, because it was not a minute ago that something was."""
+        self._crowd.report(at_once=True)
+        self._next_report = 0.0
+        self._report()
 
     def _understand(self, batch: Batch) -> _Understood:
         now = datetime.fromtimestamp(self._wall(), UTC)
@@ -243,13 +251,16 @@ class StoreRole:
             self._refused.add((refusal.table, refusal.is_of_host))
             _log.error("%s", refusal)
 
-    def _report(self, unusable: list[DeadLetter]) -> None:
+    def _count(self, unusable: list[DeadLetter]) -> None:
+        if unusable:
+            self._unreported += len(unusable)
+            self._last = unusable[-1]
+
+    def _report(self) -> None:
         """Say that messages were unusable, at most once a minute."""
-        self._unreported += len(unusable)
-        now = self._monotonic()
-        if not unusable or now < self._next_report:
+        now, last = self._monotonic(), self._last
+        if last is None or now < self._next_report:
             return
-        last = unusable[-1]
         _log.warning(
             "%d unusable %s, kept in %s; the last one on %s: %s",
             self._unreported,
@@ -258,7 +269,7 @@ class StoreRole:
             ascii(last.topic.decode("utf-8", "replace")[:100]),
             last.error,
         )
-        self._unreported = 0
+        self._unreported, self._last = 0, None
         self._next_report = now + _REPORT_SECONDS
 
 
