@@ -37,6 +37,7 @@ NOTES = frozenset({"status", "info"})
 
 _STATUSES = {b"online": True, b"offline": False}
 _REPORT_SECONDS = 60.0
+_UPKEEP_SECONDS = 0.25  # of every five; a slice takes some hundredths
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,10 +160,13 @@ class StoreRole:
         return sorted(faults, key=lambda fault: fault.index)
 
     def idle(self) -> None:
-        """Do a slice of the store's upkeep; what keeps it from that is said once, and tried again at the next call."""
+        """Do slices of the store's upkeep, for a short while; what keeps it from that is said once, and tried again."""
         self._crowd.report()
+        enough = self._monotonic() + _UPKEEP_SECONDS
         try:
-            self._writer.maintain(self._wall())
+            # More than one: what many hosts bring between two calls has to go between two calls, too.
+            while self._writer.maintain(self._wall()).more and self._monotonic() < enough:
+                pass
         except StorageError as error:
             if str(error) != self._upkeep_trouble:
                 self._upkeep_trouble = str(error)

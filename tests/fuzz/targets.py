@@ -25,6 +25,8 @@ from hostpulse.bus.replay import (
     encode_replay_request,
 )
 from hostpulse.bus.topics import Topics
+from hostpulse.cli.lines import LatestFields, line_of
+from hostpulse.cli.terminal import clean
 from hostpulse.config.errors import SettingsError
 from hostpulse.config.load import load
 from hostpulse.consumer import letter
@@ -60,6 +62,8 @@ class BothStores:
         self._encoder = Encoder(maximum_entries=100)
 
     def write(self, samples: Sequence[Sample]) -> Written:
+        for sample in samples:
+            check_view(sample)
         self._connection.execute("BEGIN")
         self._builder.add(samples)
         for table in self._tables.values():
@@ -110,6 +114,15 @@ def check_line(line: bytes) -> None:
     assert parsed["tags"]["host"]
     assert parsed["fields"]
     assert all(math.isfinite(value) for value in parsed["fields"].values() if isinstance(value, float))
+
+
+def check_view(sample: Sample) -> None:
+    """See that a message is a line of what `hostpulse up` shows."""
+    latest = LatestFields()
+    latest.add(sample.fields)
+    latest.add(sample.fields)
+    line = line_of(sample.envelope.subsystem, latest.values)
+    assert clean(line) == line
 
 
 def check_words(error: HostpulseError, *lines: str) -> None:
