@@ -5,7 +5,7 @@ BIN := .venv/bin
 PYTEST_ARGUMENTS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install up test check fuzz bench docs clean
+.PHONY: help install up test check fuzz soak bench docs clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
@@ -26,6 +26,9 @@ check: .venv/installed-check ## Lint, check formatting and types
 
 fuzz: .venv/installed-fuzz ## Fuzz what reads strangers' input, FUZZ_SECONDS=60 for each reader
 	@$(BIN)/python -m tests.fuzz.fuzz
+
+soak: .venv/installed-test ## Run everything for SOAK_SECONDS=600 with mild faults; fails if something grows
+	@$(BIN)/python bench/soak.py
 
 bench: .venv/installed-test .bench/installed ## Measure the publisher beside psmqtt, the receiver beside plain paho, the stores, the consumer beside Telegraf
 	@$(BIN)/python bench/publisher.py
