@@ -69,7 +69,7 @@ def test_what_is_not_there_is_named_harmlessly(evil: Hostpulse) -> None:
     [
         ("disk", Disk(mount={"/media/{x}{0}{": DiskMount(used_percent=1.0)})),
         ("sensors", Sensors(temperature={"{}": SensorsTemperature(temperature_celsius=HUGE)})),
-        ("battery", Battery(remaining_seconds=HUGE)),
+        ("battery", Battery(remaining_seconds=2**63 - 1)),
         ("system", System(uptime_seconds=HUGE, platform=EVIL)),
     ],
 )
