@@ -364,6 +364,7 @@ class Soak:
                 "consumer, embedded",
                 "hostpulse.consumer",
                 ConsumerOptions(
+                    host="this",
                     mqtt=mqtt("store"),
                     data_dir=str(data),
                     retention_seconds=short,
@@ -390,6 +391,7 @@ class Soak:
                     "consumer, InfluxDB",
                     "hostpulse.consumer",
                     ConsumerOptions(
+                        host="other",
                         mqtt=mqtt("store-influxdb"),
                         data_dir=str(self._directory / "data-influxdb"),
                         influxdb=influx.options,

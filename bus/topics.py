@@ -5,6 +5,7 @@
 <prefix>/<host>/<subsystem>                samples
 <prefix>/<host>/event                      alert transitions
 <prefix>/<host>/replay                     a consumer asks for missing samples
+<prefix>/<host>/check                      `hostpulse check` tries what its account may do
 <prefix>/<host>/alert/<rule>/<instance>    retained   state of one alert
 """
 
@@ -81,10 +82,22 @@ class Topics:
         """Topic of what a host's publisher is asked to send again."""
         return f"{self._start}{escape(host)}/replay"
 
+    def check(self, host: str) -> str:
+        """Topic that means nothing to anybody, for trying what an account may do."""
+        return f"{self._start}{escape(host)}/check"
+
     @property
     def all_hosts(self) -> str:
         """Filter of everything directly below any host: samples, status, info, events."""
         return f"{self._start}+/+"
+
+    def shared(self, group: str) -> list[str]:
+        """Filters of a member of a group that shares the samples of all hosts.
+
+        Retained messages never come through a shared subscription, so what hosts say about themselves comes to every
+        member.
+        """
+        return [f"$share/{group}/{self.all_hosts}", f"{self._start}+/status", f"{self._start}+/info"]
 
     @property
     def everything(self) -> str:

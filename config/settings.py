@@ -17,6 +17,7 @@ from hostpulse.bus.times import parse_duration
 from .kinds import (
     ClientId,
     Duration,
+    Group,
     HostName,
     HttpAddress,
     Limit,
@@ -160,6 +161,15 @@ class Mqtt(_Section):
         default="3.1.1", description="Version of MQTT to speak."
     )
     prefix: Prefix = Field(default="hostpulse", description="First part of every topic.")
+    share: Group | None = Field(
+        default=None,
+        description=(
+            "Name of a group of consumers that share the storing between them; they need a broker with shared "
+            "subscriptions, InfluxDB and, on one machine, the same `data_dir`."
+        ),
+        examples=["store"],
+        json_schema_extra={"otherwise": "the consumer stores everything"},
+    )
 
     @property
     def effective_port(self) -> int:
@@ -301,6 +311,15 @@ class Settings(BaseSettings):
     )
     log_level: Annotated[Literal["debug", "info", "warning", "error"], LogLevelText] = Field(
         default="info", description="Least important messages that are logged."
+    )
+    heartbeat_file: UserPath | None = Field(
+        default=None,
+        description=(
+            "File whose modification time `hostpulse publish` and `hostpulse consume` renew every 10 seconds while "
+            "they do their work; for health checks."
+        ),
+        examples=["/run/hostpulse/heartbeat"],
+        json_schema_extra={"otherwise": "none"},
     )
     mqtt: Mqtt = Field(default_factory=Mqtt)
     broker: Broker = Field(default_factory=Broker)

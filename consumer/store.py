@@ -24,6 +24,7 @@ from hostpulse.bus.mqtt import Batch
 from hostpulse.bus.topics import HostTopic, Topics, escape, unescape
 
 from .dead_letter import DeadLetter, DeadLetterFile
+from .delivery import Delivery
 from .hosts import Crowd, Hosts
 from .storage import RejectedLine, StorageError, TooManyDevicesError, TooManyError, UnstorableError, Writer
 
@@ -31,13 +32,14 @@ __all__ = ["NOTES", "Fault", "StoreRole"]
 
 _log = logging.getLogger(__name__)
 
-_NOT_SAMPLES = frozenset({"event", "replay"})  # other talk directly below a host
+_NOT_SAMPLES = frozenset({"check", "event", "replay"})  # other talk directly below a host
 NOTES = frozenset({"status", "info"})
 """What a host says about itself; the broker keeps the last of each and gives it at every connection."""
 
 _STATUSES = {b"online": True, b"offline": False}
 _REPORT_SECONDS = 60.0
 _UPKEEP_SECONDS = 0.25  # of every five; a slice takes some hundredths
+_NEWEST = 16  # samples at the end of a batch; among them may be old ones that come late
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +89,14 @@ class StoreRole:
         writer: a store, opened by the first batch if it is not open yet.
         dead_letters: where unusable messages go.
         maximum_hosts: how many hosts are stored; see `Hosts`.
+        delivery: is told what is stored, and keeps account of what is not; None for no account.
         wall: seconds since the epoch.
         monotonic: seconds.
+
+    Attributes:
+        received: messages that were taken.
+        stored_rows: rows that were stored.
+        lag_seconds: age of the newest of the last samples when they were stored; None before the first.
     """
 
     def __init__(
@@ -98,12 +106,14 @@ class StoreRole:
         dead_letters: DeadLetterFile,
         *,
         maximum_hosts: int = 1000,
+        delivery: Delivery | None = None,
         wall: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._topics = topics
         self._writer = writer
         self._dead_letters = dead_letters
+        self._delivery = delivery
         self._wall = wall
         self._monotonic = monotonic
         self._inventory = msgspec.json.Decoder(Inventory)
@@ -115,6 +125,14 @@ class StoreRole:
         self._crowd = Crowd(dead_letters.path, monotonic=monotonic)
         self._refused: set[tuple[str, bool]] = set()
         self._upkeep_trouble = ""
+        self.received = 0
+        self.stored_rows = 0
+        self.lag_seconds: float | None = None
+
+    @property
+    def dead_letters(self) -> int:
+        """How many messages were set aside."""
+        return self._dead_letters.counts.total()
 
     def take(self, batch: Batch) -> None:
         """Store a batch; on return all of it is durable, in the history or in the dead-letter file.
@@ -132,6 +150,7 @@ class StoreRole:
             self._dead_letters.keep(unusable)
             self._count([letter for letter in unusable if not isinstance(letter.error, TooManyError)])
             self._report()
+        self.received += len(batch.topics)
 
     def store(self, batch: Batch) -> list[Fault]:
         """Store what can be of a batch; on return that is durable.
@@ -144,13 +163,18 @@ class StoreRole:
         """
         self._writer.open()  # it may have been away until now
         self._hosts.load()
+        if self._delivery is not None:
+            self._delivery.begin()
         samples, owners, notes, faults = self._understand(batch)
         if samples:
             written = self._writer.write(samples)
+            self._note_stored(samples, written.rows)
             for refusal in written.refused:
                 self._refuse(refusal)
             faults += _faults_of(written.rejected, owners)
         for index, note in notes.values():
+            if self._delivery is not None and note.online is not None:
+                self._delivery.heard(note.host, online=note.online)
             try:
                 self._writer.note_host(note.host, online=note.online, info=note.info)
             except TooManyDevicesError as refusal:
@@ -158,6 +182,13 @@ class StoreRole:
             except UnstorableError as error:
                 faults.append(Fault(index, error))
         return sorted(faults, key=lambda fault: fault.index)
+
+    def _note_stored(self, samples: list[Sample], rows: int) -> None:
+        self.stored_rows += rows
+        newest = max(sample.envelope.timestamp for sample in samples[-_NEWEST:])
+        self.lag_seconds = max(0.0, self._wall() - newest.timestamp())
+        if self._delivery is not None:
+            self._delivery.stored(samples)
 
     def idle(self) -> None:
         """Do slices of the store's upkeep, for a short while; what keeps it from that is said once, and tried again."""

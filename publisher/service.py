@@ -2,7 +2,7 @@
 
 import logging
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Struct
 
 from hostpulse.bus.codec import encode
+from hostpulse.bus.heartbeat import Heartbeat
 from hostpulse.bus.mqtt import MqttOptions, Publication, Session
 from hostpulse.bus.topics import Topics
 
@@ -44,6 +45,7 @@ class PublisherOptions(Struct, frozen=True, kw_only=True):
         choice: what to collect.
         data_dir: where the outbox is; None keeps it in memory.
         outbox: its bounds.
+        heartbeat_file: renewed while there is a connection; None for none.
         log_level: of Python's logging.
     """
 
@@ -57,6 +59,7 @@ class PublisherOptions(Struct, frozen=True, kw_only=True):
     choice: Choice = Choice()
     data_dir: str | None = None
     outbox: OutboxOptions = OutboxOptions()
+    heartbeat_file: str | None = None
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
 
@@ -86,6 +89,7 @@ class PublisherService:
             on_acknowledged=self._outbox.acknowledge,
             clock=self._clock.monotonic,
         )
+        self._heartbeat = Heartbeat(options.heartbeat_file, clock=self._clock.monotonic)
         collectors = build(machine, options.choice)
         if "publisher" not in options.choice.disable:
             collectors.append(
@@ -98,8 +102,11 @@ class PublisherService:
             )
         self._schedule = Schedule(collectors, interval=options.interval, clock=self._clock, wake=self._session.wake)
 
-    def run(self) -> None:
+    def run(self, beat: Callable[[], None] = lambda: None) -> None:
         """Publish until `stop`; then send what is out, say `offline` and disconnect.
+
+        Args:
+            beat: called in each turn, the first time when everything has been read once.
 
         Raises:
             UsageError: a certificate file cannot be used.
@@ -109,10 +116,13 @@ class PublisherService:
         self._outbox.open()
         while not self._stopping:
             self._session.service()
+            if self._session.connected:
+                self._heartbeat.beat()
             for reading in self._schedule.run():
                 self._put_out(reading)
             self._outbox.store()  # before anything of it is sent: what was sent can always be asked for again
             self._outbox.send(lambda: self._session.room, self._session.publish)
+            beat()
             # Acknowledgements can wait until the next sample, unless there is more to send than fits at once.
             idle = self._session.connected and not self._outbox.waiting
             pause = min(self._schedule.seconds_until_due(), self._outbox.replay.seconds_until_due())

@@ -183,6 +183,7 @@ def start(tmp_path: Path) -> Iterator[Callable[[MqttOptions], subprocess.Popen[b
 
     def run(options: MqttOptions) -> subprocess.Popen[bytes]:
         told = ConsumerOptions(
+            host="good-0",
             mqtt=options,
             data_dir=str(tmp_path / "data"),
             retention_seconds=10 * 365 * 86_400,

@@ -7,11 +7,14 @@ found" when it writes, and may create buckets, creates one.
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from http import HTTPStatus
 
 from influxdb_client.client.influxdb_client import InfluxDBClient
 from influxdb_client.domain.bucket import Bucket
 from influxdb_client.domain.bucket_retention_rules import BucketRetentionRules
 from influxdb_client.domain.post_bucket_request import PostBucketRequest
+from influxdb_client.domain.task import Task
 from influxdb_client.domain.task_create_request import TaskCreateRequest
 from influxdb_client.domain.task_update_request import TaskUpdateRequest
 from influxdb_client.rest import ApiException
@@ -27,6 +30,7 @@ __all__ = ["Prepared", "Setup", "check_retention", "find_bucket", "retention_of"
 _log = logging.getLogger(__name__)
 
 _SHORTEST_RETENTION = 3600.0
+_PAGE = 100  # as many as InfluxDB gives at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +64,13 @@ def check_retention(raw: float | None, minutes: float | None) -> None:
 def find_bucket(client: InfluxDBClient, options: InfluxOptions, name: str) -> Bucket | None:
     """Return a bucket; None if it is not there or may not be seen."""
     try:
-        found = client.buckets_api().find_buckets(name=name, org=options.org).buckets or []
+        # Asked for by its name, one that is missing is an error in the server's log.
+        found = client.buckets_api().find_buckets_iter(org=options.org, limit=_PAGE)
+        return next((bucket for bucket in found if bucket.name == name), None)
     except ApiException as error:
         if not is_hidden(error):
             raise
         return None
-    return next((bucket for bucket in found if bucket.name == name), None)
 
 
 def retention_of(bucket: Bucket | None) -> float | None:
@@ -118,10 +123,9 @@ class Setup:
         bucket = "created" if created else self._bucket(options.bucket, self._retention, may_create=False)
         minutes = self._bucket(options.rollup_bucket, self._rollup_retention, may_create=bucket != "not permitted")
         task = "not permitted" if "not permitted" in (bucket, minutes) else self._task()
-        for what, became in (("bucket", bucket), ("bucket of minutes", minutes), ("task", task)):
-            if became != "ready":
-                _log.info("InfluxDB %s of %s: %s", what, options.bucket, became)
-        return Prepared(bucket, minutes, task)
+        prepared = Prepared(bucket, minutes, task)
+        _report(prepared, options)
+        return prepared
 
     def _bucket(self, name: str, retention: float | None, *, may_create: bool) -> str:
         bucket = find_bucket(self._client, self._options, name)
@@ -141,6 +145,8 @@ class Setup:
             request = PostBucketRequest(org_id=org, name=name, retention_rules=_rules(retention))
             return self._client.buckets_api().create_bucket(bucket=request)
         except ApiException as error:
+            if error.status == HTTPStatus.UNPROCESSABLE_ENTITY:  # another consumer has just made it
+                return find_bucket(self._client, self._options, name)
             if not is_hidden(error):
                 raise
             return None
@@ -153,9 +159,12 @@ class Setup:
 
         def put() -> str:
             org = self._org_id()
-            found = [task for task in api.find_tasks(name=name, org_id=org) if task.name == name]
-            if not found:
+            if not (found := self._tasks(name, org)):
                 api.create_task(task_create_request=TaskCreateRequest(org_id=org, flux=text, status="active"))
+            # Consumers that start together each make one; all of them keep the same.
+            for surplus in (found or self._tasks(name, org))[1:]:
+                _if_permitted("deleted", partial(api.delete_task, str(surplus.id)))
+            if not found:
                 return "created"
             if found[0].flux == text:
                 return "ready"
@@ -164,10 +173,25 @@ class Setup:
 
         return _if_permitted(None, put)
 
+    def _tasks(self, name: str, org: str | None) -> list[Task]:
+        """Return the tasks of that name, the oldest first."""
+        found = self._client.tasks_api().find_tasks(name=name, org_id=org)
+        return sorted((task for task in found if task.name == name), key=lambda task: str(task.id))
+
     def _org_id(self) -> str | None:
         """Return the id of the organisation; None if the token may not see it."""
         found = self._client.organizations_api().find_organizations(org=self._options.org)
         return next((org.id for org in found if org.name == self._options.org), None)
+
+
+def _report(prepared: Prepared, options: InfluxOptions) -> None:
+    parts = {"bucket": prepared.bucket, "bucket of minutes": prepared.rollup_bucket, "task": prepared.task}
+    if set(parts.values()) == {"not permitted"}:  # as it should be where somebody else has made them
+        _log.info("InfluxDB bucket %s: the token writes it; buckets and task are not looked after", options.bucket)
+        return
+    for what, became in parts.items():
+        if became != "ready":
+            _log.info("InfluxDB %s of %s: %s", what, options.bucket, became)
 
 
 def _if_permitted(became: str | None, do: Callable[[], object]) -> str:
