@@ -10,13 +10,14 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from .storage import TooManyError, TooManyHostsError, Writer
+from .storage import StorageError, TooManyError, TooManyHostsError, Writer
 
 __all__ = ["Crowd", "Hosts"]
 
 _log = logging.getLogger(__name__)
 
 _LOOK_SECONDS = 3600.0
+_RETRY_SECONDS = 60.0
 _REPORT_SECONDS = 60.0
 _KEPT = 10
 
@@ -44,24 +45,30 @@ class Hosts:
         self._monotonic = monotonic
         self._is_loaded = False
         self._refused = False
+        self._is_in_trouble = False
         self._next_look = 0.0
 
     def load(self) -> None:
         """Ask the store for its hosts; once, and every hour in which hosts are refused, for some may have gone.
 
-        A store that cannot be read counts nothing: then those count that come first.
-
-        Raises:
-            StorageError: it cannot be asked now.
+        A store that cannot be read keeps nothing from being stored: then those hosts count that come first.
         """
         now = self._monotonic()
-        if self._is_loaded and not (self._refused and now >= self._next_look):
+        if now < self._next_look or (self._is_loaded and not self._refused):
             return
-        found = self._writer.hosts(self._wall())
+        try:
+            found = self._writer.hosts(self._wall())
+        except StorageError as error:
+            self._next_look = now + _RETRY_SECONDS
+            if not self._is_in_trouble:
+                _log.warning("the hosts that are stored already are not known, those that come first count: %s", error)
+            self._is_in_trouble = True
+            return
         if found is not None:
             self.known.clear()
             self.known |= found
-        self._is_loaded, self._refused, self._next_look = True, False, now + _LOOK_SECONDS
+        self._is_loaded, self._refused, self._is_in_trouble = True, False, False
+        self._next_look = now + _LOOK_SECONDS
 
     def admit(self, host: str) -> None:
         """Take in a host that is not known.

@@ -98,3 +98,9 @@ def test_what_up_remembers_of_a_map_is_bounded() -> None:
 def test_a_chart_of_the_largest_numbers() -> None:
     rows = chart([-HUGE, 0, HUGE, float("inf"), float("nan")], height=2, lowest=-HUGE, highest=float("inf"))
     assert rows == ["  ██ ", "▁███ "]
+
+
+@pytest.mark.parametrize("kind", ["too_old", "too_many_hosts", "too_many_entries", "unstorable"])
+def test_every_kind_of_dead_letter_can_be_chosen(evil: Hostpulse, kind: str) -> None:
+    done = evil.run("deadletter", "list", "--kind", kind)
+    assert done.returncode == 0, done.stderr

@@ -135,18 +135,29 @@ def test_a_store_that_cannot_be_read_counts_what_comes_first(
     assert [one.envelope.host for one in writer.samples] == ["a", "b", "a"]
 
 
-def test_a_store_that_does_not_answer_now_keeps_the_batch(
-    small: StoreRole, writer: FakeWriter, batch: MakeBatch, monkeypatch: pytest.MonkeyPatch
+def test_a_store_that_cannot_be_read_now_is_asked_again_and_keeps_nothing_from_being_stored(
+    small: StoreRole,
+    *,
+    writer: FakeWriter,
+    batch: MakeBatch,
+    clock: Clock,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     def away(_now: float) -> set[str]:
         raise StorageUnavailableError("away")
 
     with monkeypatch.context() as patched:
         patched.setattr(writer, "hosts", away)
-        with pytest.raises(StorageUnavailableError):
+        for _ in range(3):
             small.take(batch(of("a")))
-    small.take(batch(of("a")))
-    assert len(writer.samples) == 1
+            clock.seconds += 61
+    assert len(writer.samples) == 3
+    assert len(caplog.records) == 1
+    assert caplog.records[0].getMessage().endswith("those that come first count: away")
+    writer.known_hosts = {"a", "b", "c"}
+    small.take(batch(of("b"), of("c"), of("d")))
+    assert [one.envelope.host for one in writer.samples[3:]] == ["b", "c"]
 
 
 def test_rows_beyond_the_bound_of_entries_are_counted_with_their_message(
