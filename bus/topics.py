@@ -86,6 +86,14 @@ class Topics:
         """Filter of everything directly below any host: samples, status, info, events."""
         return f"{self._start}+/+"
 
+    def shared(self, group: str) -> list[str]:
+        """Filters of a member of a group that shares the samples of all hosts.
+
+        Retained messages never come through a shared subscription, so what hosts say about themselves comes to every
+        member.
+        """
+        return [f"$share/{group}/{self.all_hosts}", f"{self._start}+/status", f"{self._start}+/info"]
+
     @property
     def everything(self) -> str:
         """Filter of every topic below the prefix."""

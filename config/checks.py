@@ -28,6 +28,7 @@ def find_conflicts(settings: Settings, secret: Container[str]) -> Iterator[Confl
     yield from _certificates(settings.mqtt, secret)
     yield from _retention(settings.store, secret)
     yield from _influxdb(settings)
+    yield from _share(settings)
 
 
 def _shown(key: str, value: object, secret: Container[str]) -> str:
@@ -81,3 +82,14 @@ def _influxdb(settings: Settings) -> Iterator[Conflict]:
         if settings.store.kind == "influxdb" and getattr(settings.influxdb, name) is None:
             key = f"influxdb.{name}"
             yield Conflict((key, "store.kind"), f"{key} is not set, and store.kind is influxdb; set it")
+
+
+def _share(settings: Settings) -> Iterator[Conflict]:
+    if settings.mqtt.share is None:
+        return
+    if settings.mqtt.host is None:
+        text = "mqtt.share needs a broker of your own, the embedded one has no shared subscriptions; set mqtt.host"
+        yield Conflict(("mqtt.share", "mqtt.host"), text)
+    if settings.store.kind != "influxdb":
+        text = "mqtt.share needs InfluxDB, the embedded store has one writer; set store.kind to influxdb"
+        yield Conflict(("mqtt.share", "store.kind"), text)

@@ -20,6 +20,7 @@ from .text import in_error, nearest
 __all__ = [
     "ClientId",
     "Duration",
+    "Group",
     "HostName",
     "HttpAddress",
     "List",
@@ -113,6 +114,12 @@ def _check_http_address(text: str) -> str:
     return text
 
 
+def _check_group(text: str) -> str:
+    if any(sign in text for sign in "/+#"):
+        raise ValueError(f"must not contain /, + or #, not {in_error(text)}")
+    return text
+
+
 def _check_mqtt_length(text: str) -> str:
     if len(text.encode()) > _MAXIMUM_MQTT_TEXT:
         raise ValueError(f"must be at most {_MAXIMUM_MQTT_TEXT} bytes long")
@@ -203,6 +210,7 @@ List = Field(max_length=_MAXIMUM_ENTRIES)
 HostName = Annotated[_Text, AfterValidator(_check_topic_part)]
 NetworkHost = Annotated[_Text, AfterValidator(_check_network_host)]
 HttpAddress = Annotated[_Text, AfterValidator(_check_http_address)]
+Group = Annotated[_Text, AfterValidator(_check_group)]
 ClientId = Annotated[_Text, AfterValidator(_check_topic_part)]
 Name = Annotated[str, Field(min_length=1), AfterValidator(_check_printable), AfterValidator(_check_mqtt_length)]
 Prefix = Annotated[_Text, AfterValidator(_check_prefix)]

@@ -17,6 +17,7 @@ from hostpulse.bus.times import parse_duration
 from .kinds import (
     ClientId,
     Duration,
+    Group,
     HostName,
     HttpAddress,
     List,
@@ -159,6 +160,15 @@ class Mqtt(_Section):
         default="3.1.1", description="Version of MQTT to speak."
     )
     prefix: Prefix = Field(default="hostpulse", description="First part of every topic.")
+    share: Group | None = Field(
+        default=None,
+        description=(
+            "Name of a group of consumers that share the storing between them; they need a broker with shared "
+            "subscriptions, InfluxDB and, on one machine, the same `data_dir`."
+        ),
+        examples=["store"],
+        json_schema_extra={"otherwise": "the consumer stores everything"},
+    )
 
     @property
     def effective_port(self) -> int:
@@ -287,6 +297,15 @@ class Settings(BaseSettings):
         description="Directory of what hostpulse keeps: history, outbox, dead letters, the embedded broker's store.",
         examples=["/var/lib/hostpulse"],
         json_schema_extra={"otherwise": "the user's data directory, such as `~/.local/share/hostpulse`"},
+    )
+    heartbeat_file: UserPath | None = Field(
+        default=None,
+        description=(
+            "File whose modification time `hostpulse publish` and `hostpulse consume` renew every 10 seconds while "
+            "they do their work; for health checks."
+        ),
+        examples=["/run/hostpulse/heartbeat"],
+        json_schema_extra={"otherwise": "none"},
     )
     log_level: Annotated[Literal["debug", "info", "warning", "error"], LogLevelText] = Field(
         default="info", description="Least important messages that are logged."

@@ -24,6 +24,7 @@ from hostpulse.bus.mqtt import Batch
 from hostpulse.bus.topics import HostTopic, Topics, escape, unescape
 
 from .dead_letter import DeadLetter, DeadLetterFile
+from .delivery import Delivery
 from .storage import RejectedLine, StorageError, TooManyDevicesError, UnstorableError, Writer
 
 __all__ = ["NOTES", "Fault", "StoreRole"]
@@ -36,6 +37,7 @@ NOTES = frozenset({"status", "info"})
 
 _STATUSES = {b"online": True, b"offline": False}
 _REPORT_SECONDS = 60.0
+_NEWEST = 16  # samples at the end of a batch; among them may be old ones that come late
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +86,14 @@ class StoreRole:
         topics: the prefix.
         writer: a store, opened by the first batch if it is not open yet.
         dead_letters: where unusable messages go.
+        delivery: is told what is stored, and keeps account of what is not; None for no account.
         wall: seconds since the epoch.
         monotonic: seconds.
+
+    Attributes:
+        received: messages that were taken.
+        stored_rows: rows that were stored.
+        lag_seconds: age of the newest of the last samples when they were stored; None before the first.
     """
 
     def __init__(
@@ -94,12 +102,14 @@ class StoreRole:
         writer: Writer,
         dead_letters: DeadLetterFile,
         *,
+        delivery: Delivery | None = None,
         wall: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._topics = topics
         self._writer = writer
         self._dead_letters = dead_letters
+        self._delivery = delivery
         self._wall = wall
         self._monotonic = monotonic
         self._inventory = msgspec.json.Decoder(Inventory)
@@ -108,6 +118,14 @@ class StoreRole:
         self._unreported = 0
         self._refused: set[str] = set()
         self._upkeep_trouble = ""
+        self.received = 0
+        self.stored_rows = 0
+        self.lag_seconds: float | None = None
+
+    @property
+    def dead_letters(self) -> int:
+        """How many messages and rows were set aside."""
+        return self._dead_letters.counts.total()
 
     def take(self, batch: Batch) -> None:
         """Store a batch; on return all of it is durable, in the history or in the dead-letter file.
@@ -124,6 +142,7 @@ class StoreRole:
             ]
             self._dead_letters.keep(unusable)
             self._report(unusable)
+        self.received += len(batch.topics)
 
     def store(self, batch: Batch) -> list[Fault]:
         """Store what can be of a batch; on return that is durable.
@@ -135,13 +154,18 @@ class StoreRole:
             StorageError: nothing was stored.
         """
         self._writer.open()  # it may have been away until now
+        if self._delivery is not None:
+            self._delivery.begin()
         samples, owners, notes, faults = self._understand(batch)
         if samples:
             written = self._writer.write(samples)
+            self._note_stored(samples, written.rows)
             for refusal in written.refused:
                 self._refuse(refusal)
             faults += _faults_of(written.rejected, owners)
         for index, note in notes.values():
+            if self._delivery is not None and note.online is not None:
+                self._delivery.heard(note.host, online=note.online)
             try:
                 self._writer.note_host(note.host, online=note.online, info=note.info)
             except TooManyDevicesError as refusal:
@@ -149,6 +173,13 @@ class StoreRole:
             except UnstorableError as error:
                 faults.append(Fault(index, error))
         return sorted(faults, key=lambda fault: fault.index)
+
+    def _note_stored(self, samples: list[Sample], rows: int) -> None:
+        self.stored_rows += rows
+        newest = max(sample.envelope.timestamp for sample in samples[-_NEWEST:])
+        self.lag_seconds = max(0.0, self._wall() - newest.timestamp())
+        if self._delivery is not None:
+            self._delivery.stored(samples)
 
     def idle(self) -> None:
         """Do a slice of the store's upkeep; what keeps it from that is said once, and tried again at the next call."""

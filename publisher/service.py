@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Struct
 
 from hostpulse.bus.codec import encode
+from hostpulse.bus.heartbeat import Heartbeat
 from hostpulse.bus.mqtt import MqttOptions, Publication, Session
 from hostpulse.bus.topics import Topics
 
@@ -42,6 +43,7 @@ class PublisherOptions(Struct, frozen=True, kw_only=True):
         sys: where its /sys is.
         filesystem: where its root directory is.
         choice: what to collect.
+        heartbeat_file: renewed while there is a connection; None for none.
         data_dir: where the outbox is; None keeps it in memory.
         outbox: its bounds.
         log_level: of Python's logging.
@@ -55,6 +57,7 @@ class PublisherOptions(Struct, frozen=True, kw_only=True):
     sys: str = "/sys"
     filesystem: str = "/"
     choice: Choice = Choice()
+    heartbeat_file: str | None = None
     data_dir: str | None = None
     outbox: OutboxOptions = OutboxOptions()
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -86,6 +89,7 @@ class PublisherService:
             on_acknowledged=self._outbox.acknowledge,
             clock=self._clock.monotonic,
         )
+        self._heartbeat = Heartbeat(options.heartbeat_file, clock=self._clock.monotonic)
         collectors = build(machine, options.choice)
         if "publisher" not in options.choice.disable:
             collectors.append(
@@ -109,6 +113,8 @@ class PublisherService:
         self._outbox.open()
         while not self._stopping:
             self._session.service()
+            if self._session.connected:
+                self._heartbeat.beat()
             for reading in self._schedule.run():
                 self._put_out(reading)
             self._outbox.store()  # before anything of it is sent: what was sent can always be asked for again

@@ -7,6 +7,7 @@ some twenty times the cost.
 
 import contextlib
 import logging
+import math
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -34,6 +35,9 @@ _BATCH_BYTES = 8 << 20
 _OVERFULL = 8  # this many batches in hand while take() fails are enough
 _KEEPALIVE_SECONDS = 60  # as the broker is told: a take() longer than this costs the connection; we ask more often
 _LINGER_SECONDS = 1.0
+_DEPARTURE_SECONDS = 5.0
+_MOST_OUTGOING = 100  # messages of ours that the broker has not acknowledged
+_SILENCE_SECONDS = 0.5  # a broker that has sent nothing for so long after our acknowledgements has nothing left
 
 
 class Receiver:
@@ -50,6 +54,10 @@ class Receiver:
         linger_seconds: how long a batch may wait to grow.
         idle: called between batches, at least every `idle_seconds`. An exception in it is logged and goes no further.
         idle_seconds: see `idle`.
+        subscribed: called when the broker has answered our subscriptions.
+        leave: asked when `run` ends and there is a connection. True gives the subscriptions up, so that nothing more is
+            kept for the session, and takes what the broker has kept for it until then; `left` tells whether that is
+            done. Members of a shared subscription need this: the broker also gives those their share that are away.
         clock: monotonic seconds.
     """
 
@@ -63,6 +71,8 @@ class Receiver:
         linger_seconds: float = 0.5,
         idle: Callable[[], None] = lambda: None,
         idle_seconds: float = 5.0,
+        subscribed: Callable[[], None] = lambda: None,
+        leave: Callable[[], bool] = lambda: False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._options = options
@@ -71,6 +81,12 @@ class Receiver:
         self._batch_messages = batch_messages
         self._idle = idle
         self._idle_seconds = idle_seconds
+        self._when_subscribed = subscribed
+        self._leave = leave
+        self._client: Client | None = None  # paho's, while `run` has one
+        self._outgoing: set[int] = set()  # packet identifiers of what `publish` has sent
+        self._unsubscribed = False
+        self._left = False
         self._clock = clock
         self._cuts = options.protocol == "3.1.1"
         self._stopping = False
@@ -99,6 +115,16 @@ class Receiver:
         return self._link.connections
 
     @property
+    def failing(self) -> bool:
+        """Whether the last batch could not be taken."""
+        return bool(self._take_failure)
+
+    @property
+    def left(self) -> bool:
+        """Whether `run` has ended without a subscription and without a message that is kept for us."""
+        return self._left
+
+    @property
     def trouble(self) -> str | None:
         """Why there is no connection, in one line; None while there is one."""
         return self._link.trouble
@@ -121,16 +147,38 @@ class Receiver:
         client.on_connect = self._connected
         client.on_disconnect = self._disconnected
         client.on_subscribe = self._subscribed
+        client.on_unsubscribe = self._gave_up
         client.on_message = self._received
+        client.on_publish = self._published
+        self._client = client
         self._waker.open()
         try:
             while not self._stopping:
                 self._turn(client)
+            if self.connected and self._leave():
+                self._depart(client)
             self._finish(client)
         finally:
             if self._stream is not None:
                 self._stream.close()
             self._waker.close()
+
+    def publish(self, topic: str, payload: bytes) -> bool:
+        """Send a message with QoS 1, not retained; only to be called from `take` and `idle`.
+
+        It is a word to others, not a sample: one that was sent comes again after a loss of the connection, and
+        nothing is kept where it could not be sent.
+
+        Returns:
+            Whether it was sent: False without a connection, or while too many are not acknowledged.
+        """
+        if self._client is None or not self.connected or len(self._outgoing) >= _MOST_OUTGOING:
+            return False
+        sent = self._client.publish(topic, payload, qos=1)
+        if sent.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
+            return False
+        self._outgoing.add(sent.mid)
+        return True
 
     def stop(self) -> None:
         """End `run` soon; may be called from any thread and from a signal handler."""
@@ -139,13 +187,13 @@ class Receiver:
 
     # One turn of the loop
 
-    def _turn(self, client: Client) -> None:
+    def _turn(self, client: Client, longest: float = math.inf) -> None:
         stream = None if self._link.attempting() else stream_of(client)
         if stream is None:
-            self._waker.wait(None, self._pause(client))
+            self._waker.wait(None, min(longest, self._pause(client)))
         else:
             self._stream = stream
-            self._waker.wait(stream, self._pause(client), writing=self._writing(client, stream))
+            self._waker.wait(stream, min(longest, self._pause(client)), writing=self._writing(client, stream))
             # Read before anything is judged: take() may have been long, and the broker's answer lies there.
             if not self._overfull():
                 self._read(client, stream)
@@ -190,6 +238,15 @@ class Receiver:
         else:
             return
         client.loop_read()
+
+    def _depart(self, client: Client) -> None:
+        """Give the subscriptions up, and take what comes until the broker has nothing left for us."""
+        end = self._clock() + _DEPARTURE_SECONDS
+        client.unsubscribe(list(self._filters))
+        while self.connected and self._clock() < end and not self._left:
+            self._turn(client, _SILENCE_SECONDS / 2)
+            silence = 0.0 if self._stream is None else self._clock() - self._stream.heard
+            self._left = self._unsubscribed and not self._batch.topics and silence >= _SILENCE_SECONDS
 
     # Batches
 
@@ -363,6 +420,13 @@ class Receiver:
         self, _client: Client, _userdata: Any, _mid: int, reasons: list[ReasonCode], _properties: Properties | None
     ) -> None:
         self._link.subscribed(self._filters, reasons)
+        if not any(reason.is_failure for reason in reasons):
+            self._when_subscribed()
+
+    def _gave_up(
+        self, _client: Client, _userdata: Any, _mid: int, _reasons: list[ReasonCode], _properties: Properties | None
+    ) -> None:
+        self._unsubscribed = True
 
     def _disconnected(
         self,
@@ -374,6 +438,13 @@ class Receiver:
     ) -> None:
         if not self._stopping:
             self._link.lost(*explain_loss(self._stream, flags, reason))
+
+    def _published(
+        self, _client: Client, _userdata: Any, identifier: int, reason: ReasonCode, _properties: Properties | None
+    ) -> None:
+        self._outgoing.discard(identifier)
+        if reason.is_failure:
+            self._link.complain(f"refused a message of ours ({reason}); may this account write it?")
 
     def _received(self, _client: Client, _userdata: Any, message: MQTTMessage) -> None:
         """Take a message that paho has parsed: with MQTT 5 all of them."""

@@ -1,8 +1,10 @@
 """The real commands with a real InfluxDB as the store."""
 
 import json
+import subprocess
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -75,3 +77,54 @@ def test_influxdb_without_a_token_is_wrong_use(hostpulse_on: Hostpulse) -> None:
     done = hostpulse_on.run("export", "cpu")
     assert (done.returncode, done.stdout) == (2, "")
     assert "influxdb.token is not set, and store.kind is influxdb; set it" in done.stderr
+
+
+def setup(hostpulse: Hostpulse, directory: Path, *more: str) -> subprocess.CompletedProcess[str]:
+    files = ("--writer-token", str(directory / "writer"), "--reader-token", str(directory / "reader"))
+    return hostpulse.run("influxdb", "setup", *files, *more)
+
+
+def test_setup_makes_tokens_that_do_what_they_must(hostpulse_on: Hostpulse, tmp_path: Path) -> None:
+    first = setup(hostpulse_on, tmp_path)
+    assert (first.returncode, first.stderr) == (0, "")
+    tokens = {name: (tmp_path / name).read_text() for name in ("writer", "reader")}
+    again = setup(hostpulse_on, tmp_path)
+    assert {line.rpartition(": ")[2] for line in again.stdout.splitlines()} == {"ready"}
+    assert {name: (tmp_path / name).read_text() for name in tokens} == tokens
+
+    hostpulse_on.environment["HOSTPULSE_INFLUXDB__TOKEN"] = tokens["writer"]
+    running = hostpulse_on.start("up", "--interval", "0.5")
+    running.says("the token writes it; buckets and task are not looked after")
+    hostpulse_on.environment["HOSTPULSE_INFLUXDB__TOKEN"] = tokens["reader"]
+    eventually(lambda: len(rows(hostpulse_on, "cpu")) >= 3, what=lambda: running.output)
+    assert running.end() == 0
+
+
+def test_a_token_that_does_no_longer_is_made_again(hostpulse_on: Hostpulse, tmp_path: Path) -> None:
+    (tmp_path / "writer").write_text("of-a-server-that-is-gone")
+    done = setup(hostpulse_on, tmp_path)
+    assert f"token of a writer: created in {tmp_path / 'writer'}" in done.stdout
+    writer = (tmp_path / "writer").read_text()
+    (tmp_path / "writer").unlink()
+    assert setup(hostpulse_on, tmp_path).returncode == 0
+    hostpulse_on.environment["HOSTPULSE_INFLUXDB__TOKEN"] = writer
+    refused = hostpulse_on.run("influxdb", "setup")
+    assert refused.returncode == 1
+    assert "does not know the token (401)" in refused.stderr
+
+
+def test_setup_without_a_server_says_so_in_time(hostpulse_on: Hostpulse, tmp_path: Path) -> None:
+    hostpulse_on.environment["HOSTPULSE_INFLUXDB__URL"] = "http://127.0.0.1:9"
+    done = setup(hostpulse_on, tmp_path, "--wait", "1s")
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert "http://127.0.0.1:9 cannot be reached" in line
+    assert list(tmp_path.glob("writer")) == []
+
+
+def test_setup_of_the_embedded_store_is_wrong_use(hostpulse: Hostpulse) -> None:
+    done = hostpulse.run("influxdb", "setup")
+    assert (done.returncode, done.stderr) == (
+        2,
+        "hostpulse: the history is not in InfluxDB; set store.kind to influxdb\n",
+    )

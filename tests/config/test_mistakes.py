@@ -66,6 +66,15 @@ FILE = "~~/xdg/hostpulse/config.toml"
         ),
         (f"[mqtt]\nusername = '{'ü' * 32768}'", "mqtt.username must be at most 65535 bytes long"),
         ("[store]\nkind = 'influx'", "store.kind must be embedded or influxdb, not 'influx'; did you mean influxdb?"),
+        ("[mqtt]\nshare = 'a/b'", "mqtt.share must not contain /, + or #, not 'a/b'"),
+        (
+            "[mqtt]\nshare = 'store'\nhost = 'h'",
+            "mqtt.share needs InfluxDB, the embedded store has one writer; set store.kind to influxdb",
+        ),
+        (
+            "[mqtt]\nshare = 'store'\n[store]\nkind = 'influxdb'\n[influxdb]\ntoken = 't'\norg = 'o'",
+            "mqtt.share needs a broker of your own, the embedded one has no shared subscriptions; set mqtt.host",
+        ),
         ("[influxdb]\nurl = 'localhost:8086'", "influxdb.url must be an address such as http://127.0.0.1:8086"),
         ("[outbox]\nsize = 256", "outbox.size must be text in quotes, not 256"),
         ("[outbox]\nsize = '256MB'", "outbox.size must be a size such as 64 MiB or 1 GiB, not '256MB'"),

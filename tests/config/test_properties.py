@@ -21,6 +21,7 @@ VALUES: dict[str, st.SearchStrategy[object]] = {
     "host": st.text(st.characters(codec="utf-8"), min_size=1, max_size=15).filter(str.isprintable),
     "interval": st.floats(0.5, 3600) | st.integers(1, 3600),
     "data_dir": PATHS,
+    "heartbeat_file": PATHS,
     "log_level": st.sampled_from(["debug", "info", "warning", "error"]),
     "mqtt.host": st.from_regex(r"[a-z0-9.-]{1,40}", fullmatch=True),
     "mqtt.port": PORTS,
@@ -49,7 +50,7 @@ VALUES: dict[str, st.SearchStrategy[object]] = {
     "collect.ignore_mounts": PATTERNS,
 }
 # These need a partner or a file; their tests are in test_mistakes and test_precedence.
-APART = {"influxdb.token", "mqtt.password", "mqtt.ca_file", "mqtt.cert_file", "mqtt.key_file"}
+APART = {"influxdb.token", "mqtt.password", "mqtt.share", "mqtt.ca_file", "mqtt.cert_file", "mqtt.key_file"}
 
 
 def toml_of(values: dict[str, object]) -> str:

@@ -4,12 +4,9 @@ import sqlite3
 
 from hostpulse.bus.fields import MAXIMUM_ENTRIES
 
-from .schema import DEVICE_MASK, TableInfo
+from .schema import DEVICE_MASK, DEVICE_SEEN_STEP, TableInfo
 
 __all__ = ["Devices"]
-
-_STEP = 3_600_000
-"""`last_seen` is kept to the hour, in milliseconds, so that live samples do not write it each time."""
 
 
 class Devices:
@@ -43,7 +40,7 @@ class Devices:
             self._connection.execute(
                 "UPDATE _device SET last_seen = ? WHERE id = ?", (moment, self._info.first_device | number)
             )
-            known[host, key] = number, moment + _STEP
+            known[host, key] = number, moment + DEVICE_SEEN_STEP
         return number
 
     def forget(self) -> None:
@@ -57,7 +54,7 @@ class Devices:
         """
         gone = self._connection.execute(
             "SELECT id, host FROM _device WHERE id BETWEEN ? AND ? AND last_seen < ?",
-            (self._info.first_device, self._info.first_device | DEVICE_MASK, before - _STEP),
+            (self._info.first_device, self._info.first_device | DEVICE_MASK, before - DEVICE_SEEN_STEP),
         ).fetchall()
         if gone:
             self._connection.executemany("DELETE FROM _device WHERE id = ?", [(device,) for device, _ in gone])
@@ -69,7 +66,7 @@ class Devices:
             "SELECT host, key, id, last_seen FROM _device WHERE id BETWEEN ? AND ?",
             (self._info.first_device, self._info.first_device | DEVICE_MASK),
         )
-        self._known = {(host, key): (device & DEVICE_MASK, seen + _STEP) for host, key, device, seen in rows}
+        self._known = {(host, key): (device & DEVICE_MASK, seen + DEVICE_SEEN_STEP) for host, key, device, seen in rows}
         taken = {number for number, _ in self._known.values()}
         self._free = [number for number in reversed(range(MAXIMUM_ENTRIES)) if number not in taken]
         return self._known
@@ -82,5 +79,5 @@ class Devices:
             "INSERT INTO _device (id, host, key, last_seen) VALUES (?, ?, ?, ?)",
             (self._info.first_device | number, host, key, moment),
         )
-        known[host, key] = number, moment + _STEP
+        known[host, key] = number, moment + DEVICE_SEEN_STEP
         return number

@@ -27,6 +27,7 @@ __all__ = ["Prepared", "Setup", "check_retention", "find_bucket", "retention_of"
 _log = logging.getLogger(__name__)
 
 _SHORTEST_RETENTION = 3600.0
+_PAGE = 100  # as many as InfluxDB gives at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +61,13 @@ def check_retention(raw: float | None, minutes: float | None) -> None:
 def find_bucket(client: InfluxDBClient, options: InfluxOptions, name: str) -> Bucket | None:
     """Return a bucket; None if it is not there or may not be seen."""
     try:
-        found = client.buckets_api().find_buckets(name=name, org=options.org).buckets or []
+        # Asked for by its name, one that is missing is an error in the server's log.
+        found = client.buckets_api().find_buckets_iter(org=options.org, limit=_PAGE)
+        return next((bucket for bucket in found if bucket.name == name), None)
     except ApiException as error:
         if not is_hidden(error):
             raise
         return None
-    return next((bucket for bucket in found if bucket.name == name), None)
 
 
 def retention_of(bucket: Bucket | None) -> float | None:
@@ -118,10 +120,9 @@ class Setup:
         bucket = "created" if created else self._bucket(options.bucket, self._retention, may_create=False)
         minutes = self._bucket(options.rollup_bucket, self._rollup_retention, may_create=bucket != "not permitted")
         task = "not permitted" if "not permitted" in (bucket, minutes) else self._task()
-        for what, became in (("bucket", bucket), ("bucket of minutes", minutes), ("task", task)):
-            if became != "ready":
-                _log.info("InfluxDB %s of %s: %s", what, options.bucket, became)
-        return Prepared(bucket, minutes, task)
+        prepared = Prepared(bucket, minutes, task)
+        _report(prepared, options)
+        return prepared
 
     def _bucket(self, name: str, retention: float | None, *, may_create: bool) -> str:
         bucket = find_bucket(self._client, self._options, name)
@@ -168,6 +169,16 @@ class Setup:
         """Return the id of the organisation; None if the token may not see it."""
         found = self._client.organizations_api().find_organizations(org=self._options.org)
         return next((org.id for org in found if org.name == self._options.org), None)
+
+
+def _report(prepared: Prepared, options: InfluxOptions) -> None:
+    parts = {"bucket": prepared.bucket, "bucket of minutes": prepared.rollup_bucket, "task": prepared.task}
+    if set(parts.values()) == {"not permitted"}:  # as it should be where somebody else has made them
+        _log.info("InfluxDB bucket %s: the token writes it; buckets and task are not looked after", options.bucket)
+        return
+    for what, became in parts.items():
+        if became != "ready":
+            _log.info("InfluxDB %s of %s: %s", what, options.bucket, became)
 
 
 def _if_permitted(became: str | None, do: Callable[[], object]) -> str:

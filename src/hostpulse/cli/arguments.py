@@ -151,6 +151,7 @@ def publisher_options(settings: Settings, mqtt: MqttOptions) -> PublisherOptions
         sys=str(settings.roots.sys),
         filesystem=str(settings.roots.filesystem),
         choice=choice(settings),
+        heartbeat_file=_text(settings.heartbeat_file),
         data_dir=str(settings.data_dir),
         outbox=OutboxOptions(
             size_bytes=settings.outbox.size_bytes,
@@ -184,10 +185,13 @@ def influx_target(settings: Settings) -> InfluxOptions:
 def consumer_options(settings: Settings, mqtt: MqttOptions) -> ConsumerOptions:
     """Return what the consumer is told."""
     return ConsumerOptions(
+        host=settings.host,
         influxdb=influx_options(settings),
         mqtt=mqtt,
         data_dir=str(settings.data_dir),
         prefix=settings.mqtt.prefix,
+        share=settings.mqtt.share,
+        heartbeat_file=_text(settings.heartbeat_file),
         retention_seconds=settings.store.retention_seconds,
         rollup_retention_seconds=settings.store.rollup_retention_seconds,
         log_level=settings.log_level,

@@ -22,17 +22,8 @@ __all__ = ["main"]
 DONE, FAILED, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
 
 _COMMANDS = (
-    "up",
-    "publish",
-    "consume",
-    "history",
-    "export",
-    "import",
-    "deadletter",
-    "check",
-    "config",
-    "schema",
-    "version",
+    *("up", "publish", "consume", "history", "export", "import", "deadletter", "check", "config"),
+    *("influxdb", "stack", "schema", "version"),
 )
 _STANDARD_OUTPUT = 1
 _COMMAND_INDENT = 4

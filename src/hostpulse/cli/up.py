@@ -82,6 +82,7 @@ def run(arguments: argparse.Namespace) -> int:
         _serve(session, view, until=lambda: settled.is_set() or stop.asked, seconds=_SETTLE_SECONDS)
 
         publisher = publisher_options(settings, mqtt_options(settings, "publisher", endpoint))
+        publisher = replace(publisher, heartbeat_file=None)  # the consumer's says that all of it works
         _start("publisher", publisher, stack, stop, view, keep=2 * _CONSUMER_STOP_SECONDS)
         view.say(f"publisher  sends to {publisher.mqtt.address} as {settings.mqtt.prefix}/{settings.host}/…")
         view.say("Ctrl+C ends everything; `hostpulse export cpu --since 1m` shows what was stored")
