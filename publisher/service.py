@@ -14,7 +14,7 @@ from hostpulse.bus.heartbeat import Heartbeat
 from hostpulse.bus.mqtt import MqttOptions, Publication, Session
 from hostpulse.bus.topics import Topics
 
-from .collectors import Choice, build
+from .collectors import Choice, Collector, build
 from .health import HealthCollector
 from .inventory import take_inventory
 from .machine import Machine
@@ -64,9 +64,17 @@ class PublisherOptions(Struct, frozen=True, kw_only=True):
 
 
 class PublisherService:
-    """Samples one machine and publishes it, until `stop`."""
+    """Samples one machine and publishes it, until `stop`.
 
-    def __init__(self, options: PublisherOptions, machine: Machine) -> None:
+    Args:
+        options: all that it is told.
+        machine: what is sampled.
+        collectors: what samples it; None for those of this operating system.
+    """
+
+    def __init__(
+        self, options: PublisherOptions, machine: Machine, *, collectors: Sequence[Collector] | None = None
+    ) -> None:
         self._options = options
         self._machine = machine
         self._clock = machine.clock
@@ -90,9 +98,9 @@ class PublisherService:
             clock=self._clock.monotonic,
         )
         self._heartbeat = Heartbeat(options.heartbeat_file, clock=self._clock.monotonic)
-        collectors = build(machine, options.choice)
+        scheduled = build(machine, options.choice) if collectors is None else list(collectors)
         if "publisher" not in options.choice.disable:
-            collectors.append(
+            scheduled.append(
                 HealthCollector(
                     self._clock,
                     outbox=self._outbox,
@@ -100,7 +108,7 @@ class PublisherService:
                     entries=lambda: self._schedule.entries,
                 )
             )
-        self._schedule = Schedule(collectors, interval=options.interval, clock=self._clock, wake=self._session.wake)
+        self._schedule = Schedule(scheduled, interval=options.interval, clock=self._clock, wake=self._session.wake)
 
     def run(self) -> None:
         """Publish until `stop`; then send what is out, say `offline` and disconnect.
