@@ -160,6 +160,7 @@ class StoreRole:
         if samples:
             written = self._writer.write(samples)
             self._note_stored(samples, written.rows)
+            _log.debug("stored %d samples", len(samples))
             for refusal in written.refused:
                 self._refuse(refusal)
             faults += _faults_of(written.rejected, owners)
