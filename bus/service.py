@@ -5,6 +5,7 @@ error, one line each.
 """
 
 import logging
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from typing import Protocol, TypeVar
 import msgspec
 
 from .errors import HostpulseError
+from .watchdog import Watchdog
 
 __all__ = ["Service", "run_service"]
 
@@ -27,8 +29,12 @@ class _HasLogLevel(Protocol):
 class Service(Protocol):
     """Something that runs until it is told to stop."""
 
-    def run(self) -> None:
-        """Run until `stop`."""
+    def run(self, beat: Callable[[], None]) -> None:
+        """Run until `stop`.
+
+        Args:
+            beat: to be called when everything is ready, and from then on at least every few seconds while all is well.
+        """
         ...
 
     def stop(self) -> None:
@@ -59,7 +65,7 @@ def run_service(options_type: type[_Options], make: Callable[[_Options], Service
     logging.basicConfig(level=options.log_level.upper(), format="%(levelname)s %(message)s", stream=sys.stderr)
     try:
         services.append(make(options))
-        services[0].run()
+        services[0].run(Watchdog.of_environment(os.environ, os.getpid()).beat)
     except HostpulseError as error:
         sys.stderr.write(f"ERROR {error}\n")
         return 1

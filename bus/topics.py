@@ -5,6 +5,7 @@
 <prefix>/<host>/<subsystem>                samples
 <prefix>/<host>/event                      alert transitions
 <prefix>/<host>/replay                     a consumer asks for missing samples
+<prefix>/<host>/check                      `hostpulse check` tries what its account may do
 <prefix>/<host>/alert/<rule>/<instance>    retained   state of one alert
 """
 
@@ -80,6 +81,10 @@ class Topics:
     def replay(self, host: str) -> str:
         """Topic of what a host's publisher is asked to send again."""
         return f"{self._start}{escape(host)}/replay"
+
+    def check(self, host: str) -> str:
+        """Topic that means nothing to anybody, for trying what an account may do."""
+        return f"{self._start}{escape(host)}/check"
 
     @property
     def all_hosts(self) -> str:

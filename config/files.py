@@ -70,7 +70,7 @@ def file_values(file: ConfigFile) -> Iterator[Entry | Problem]:
 def _entry(file: ConfigFile, name: str, value: object) -> Entry | Problem:
     origin = str(file.path)
     if name in KEYS:
-        return Entry(name, value, origin, is_secret=KEYS[name].is_secret)
+        return Entry(name, value, origin, is_secret=KEYS[name].is_secret, file=file.path)
     meant = nearest(name, [*KEYS, *SECTIONS])
     kind = "section" if isinstance(value, dict) else "setting"
     return Problem(origin, f"there is no {kind} {name}" + (f"; did you mean {meant}?" if meant else ""), meant or "")

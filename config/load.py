@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from .checks import Conflict, find_conflicts
 from .errors import Problem, SettingsError
+from .exposure import find_exposures
 from .faults import fault_key, to_problem
 from .files import config_files, file_values
 from .keys import KEYS
@@ -34,10 +35,12 @@ class Loaded:
     Attributes:
         settings: the values.
         origins: where each came from, by dotted key: a file, a variable, `--set key`, or `default`.
+        warnings: secrets that everybody on this machine can read, a line for each.
     """
 
     settings: Settings
     origins: Mapping[str, str]
+    warnings: tuple[str, ...] = ()
 
 
 def load(
@@ -45,7 +48,7 @@ def load(
     overrides: Mapping[str, str],
     config_file: Path | None,
     environ: Mapping[str, str],
-    secrets_dir: Path = SECRETS_DIRECTORY,
+    secrets_dir: Path | None = None,
     system_file: Path = SYSTEM_FILE,
 ) -> Loaded:
     """Return the effective settings and where each came from.
@@ -54,12 +57,15 @@ def load(
         overrides: text by dotted key, from the command line.
         config_file: the file that the command line names; None for HOSTPULSE_CONFIG or the usual places.
         environ: the environment.
-        secrets_dir: directory of secret files named like `hostpulse_mqtt__password`; there need not be one.
+        secrets_dir: directory of secret files named like `hostpulse_mqtt__password`, which need not be there; None
+            for the one that systemd made for this service, or else /run/secrets.
         system_file: the settings file for all users; there need not be one.
 
     Raises:
         SettingsError: with every mistake that was found.
     """
+    if secrets_dir is None:
+        secrets_dir = Path(environ.get("CREDENTIALS_DIRECTORY") or SECRETS_DIRECTORY)
     entries: dict[str, Entry] = {}
     problems: list[Problem] = []
     for found in chain(
@@ -79,7 +85,8 @@ def load(
     problems += _conflicts(conflicts, origins, {problem.about for problem in problems})
     if problems:
         raise SettingsError(*dict.fromkeys(map(str, problems)))
-    return Loaded(settings, MappingProxyType(origins))
+    warnings = tuple(find_exposures(settings, entries.values(), secrets_dir))
+    return Loaded(settings, MappingProxyType(origins), warnings)
 
 
 def _validate(entries: Mapping[str, Entry], problems: list[Problem]) -> Settings:

@@ -24,11 +24,15 @@ A setting is taken from the first of these places that has it:
 1. the command line: `--set mqtt.host=broker.lan`
 2. the environment: `HOSTPULSE_MQTT__HOST=broker.lan` (two underscores between section and key)
 3. secret files: the file that `HOSTPULSE_MQTT__PASSWORD_FILE` names, which works for every key, or
-   `/run/secrets/hostpulse_mqtt__password`
+   `/run/secrets/hostpulse_mqtt__password`, or for a systemd service its credential of that name
 4. a TOML file: the one that `--config` or `HOSTPULSE_CONFIG` names; without these
    `$XDG_CONFIG_HOME/hostpulse/config.toml` (usually `~/.config/hostpulse/config.toml`), then
    `/etc/hostpulse/config.toml`
 5. its default
+
+A secret that everybody on the machine can read (a file without `chmod o-r`, a password on a command line, the key of
+`mqtt.key_file`) is a warning; of what a container's engine mounts in `/run/secrets` there is none. Services get neither
+our variables nor our options.
 
 `hostpulse config show` prints what is in effect and where it comes from. What cannot be right is refused, with the
 place of the mistake: an unknown key, a variable or secret file beginning with `HOSTPULSE_` or `hostpulse_` that names

@@ -298,6 +298,9 @@ class Settings(BaseSettings):
         examples=["/var/lib/hostpulse"],
         json_schema_extra={"otherwise": "the user's data directory, such as `~/.local/share/hostpulse`"},
     )
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], LogLevelText] = Field(
+        default="info", description="Least important messages that are logged."
+    )
     heartbeat_file: UserPath | None = Field(
         default=None,
         description=(
@@ -306,9 +309,6 @@ class Settings(BaseSettings):
         ),
         examples=["/run/hostpulse/heartbeat"],
         json_schema_extra={"otherwise": "none"},
-    )
-    log_level: Annotated[Literal["debug", "info", "warning", "error"], LogLevelText] = Field(
-        default="info", description="Least important messages that are logged."
     )
     mqtt: Mqtt = Field(default_factory=Mqtt)
     broker: Broker = Field(default_factory=Broker)

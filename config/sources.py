@@ -38,12 +38,14 @@ class Entry:
         value: as the source has it, not yet validated; kept out of the repr, for it may be a secret.
         origin: file, variable or option that it came from.
         is_secret: whether nobody may see it.
+        file: that it came from; None for another source.
     """
 
     key: str
     value: object = field(repr=False)
     origin: str
     is_secret: bool
+    file: Path | None = None
 
 
 def command_line(overrides: Mapping[str, str]) -> Iterator[Entry | Problem]:
@@ -122,7 +124,7 @@ def _hint(meant: str | None) -> str:
     return f"; did you mean {meant}?" if meant else ""
 
 
-def _from_text(key: Key, text: str, origin: str, *, is_secret: bool = False) -> Entry | Problem:
+def _from_text(key: Key, text: str, origin: str, *, secret_file: Path | None = None) -> Entry | Problem:
     value: object = text
     if key.is_list:
         try:
@@ -131,7 +133,7 @@ def _from_text(key: Key, text: str, origin: str, *, is_secret: bool = False) -> 
             return Problem(origin, f'{key.name} must be a list: a,b or ["a", "b"]', key.name)
     elif key.is_optional and not text:
         value = None
-    return Entry(key.name, value, origin, is_secret=is_secret or key.is_secret)
+    return Entry(key.name, value, origin, is_secret=secret_file is not None or key.is_secret, file=secret_file)
 
 
 def _to_list(text: str) -> object:
@@ -160,4 +162,4 @@ def _from_secret_file(key: Key, path: Path, origin: str) -> Entry | Problem:
         return Problem(origin, f"{where}is too large: at most {_MAXIMUM_SECRET_BYTES} bytes", key.name)
     if not text:
         return Problem(origin, f"{where}is empty", key.name)
-    return _from_text(key, text, origin, is_secret=True)
+    return _from_text(key, text, origin, secret_file=path)

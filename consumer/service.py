@@ -3,9 +3,8 @@
 import logging
 import time
 from collections.abc import Callable, Sequence
-from contextlib import closing
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal
 from uuid import uuid4
 
 from msgspec import Struct
@@ -99,14 +98,6 @@ def _group(options: ConsumerOptions) -> Group | None:
     return Group(InfluxLease(options.influxdb, name=f"{options.prefix} {options.share}", owner=str(uuid4())))
 
 
-class _Store(NamedTuple):
-    """What is done with messages, and what is known of them."""
-
-    role: StoreRole
-    delivery: Delivery
-    health: Health
-
-
 class StoreService:
     """Receives everything, or its share of it, and stores it, until `stop`.
 
@@ -132,20 +123,34 @@ class StoreService:
             retention_seconds=options.retention_seconds,
             rollup_retention_seconds=options.rollup_retention_seconds,
         )
-        self._dead_letters = DeadLetterFile(self._directory / DEAD_LETTER_FILE)
-        self._handover = Handover(self._directory)
         # Of the embedded store there is one writer: while another has it we must not take its session from it, either.
         self._may_wait = options.influxdb is not None
+        self._dead_letters = DeadLetterFile(self._directory / DEAD_LETTER_FILE)
         self._clock = clock
-        self._patience = patience
+        self._delivery = Delivery(
+            self._topics,
+            self._publish,
+            lambda: _reader(options),
+            self._directory,
+            group=_group(options),
+            wall=time.time,
+            clock=clock,
+            patience=patience,
+        )
+        self._role = StoreRole(self._topics, self._writer, self._dead_letters, delivery=self._delivery)
+        self._handover = Handover(self._directory)
         self._heartbeat = Heartbeat(options.heartbeat_file, clock=clock)
         self._receiver: Receiver | None = None
         self._stopping = False
+        self._beat: Callable[[], None] = lambda: None
 
-    def run(self) -> None:
+    def run(self, beat: Callable[[], None] = lambda: None) -> None:
         """Store until `stop`.
 
         A database that is away is waited for: what comes meanwhile is not acknowledged, so the broker keeps it.
+
+        Args:
+            beat: called when the store is open (or waited for), and then every few seconds.
 
         Raises:
             StorageError: the store cannot be opened.
@@ -153,11 +158,14 @@ class StoreService:
         """
         try:
             self._open()
+            self._beat = beat
+            self._beat()
             if self._options.share is None:
-                self._receive(self._options.mqtt, [self._topics.all_hosts])
+                self._receive()
             else:
                 self._share(self._options.share)
         finally:
+            self._delivery.close()
             self._writer.close()
 
     def _open(self) -> None:
@@ -174,18 +182,17 @@ class StoreService:
         if self._receiver is not None:
             self._receiver.stop()
 
-    def _receive(self, mqtt: MqttOptions, filters: Sequence[str]) -> None:
+    def _receive(self) -> None:
         """Receive everything in one session."""
-        store = self._store("store")
+        health = self._health("store")
         receiver = self._receiver = Receiver(
-            mqtt,
-            filters,
-            store.role.take,
+            self._options.mqtt,
+            [self._topics.all_hosts],
+            self._role.take,
             batch_messages=self._writer.batch_messages,
-            idle=lambda: self._idle(receiver, store),
+            idle=lambda: self._idle(receiver, health),
         )
-        with closing(store.delivery):
-            self._run(receiver)
+        self._run(receiver)
 
     def _share(self, group: str) -> None:
         """Receive a share as one of several members."""
@@ -199,27 +206,25 @@ class StoreService:
         found: list[Member] = []
 
         def idle() -> None:
-            self._idle(receiver, store)
+            self._idle(receiver, health)
             if receiver.connected and not found and (lost := members.abandoned()) is not None:
                 _log.info("consumer %d is gone; taking over what the broker keeps for it", lost.number)
                 found.append(lost)
                 receiver.stop()
 
+        health = self._health(f"store-{member.number}")
         mqtt = replace(self._options.mqtt, client_id=f"{self._options.mqtt.client_id}-{member.number}")
-        name = f"store-{member.number}"
-        store = self._store(name)
         receiver = self._receiver = Receiver(
             mqtt,
             filters,
-            store.role.take,
+            self._role.take,
             batch_messages=self._writer.batch_messages,
             idle=idle,
             subscribed=member.subscribed,
             leave=member.may_leave,
         )
         try:
-            with closing(store.delivery):
-                self._run(receiver)
+            self._run(receiver)
             if receiver.left:
                 member.left()
         finally:
@@ -229,53 +234,37 @@ class StoreService:
                     lost.release()
         return None if self._stopping else found[0]
 
-    def _publish(self, topic: str, payload: bytes) -> bool:
-        return self._receiver is not None and self._receiver.publish(topic, payload)
-
-    def _store(self, member: str) -> _Store:
-        """Return what is done with messages.
-
-        Args:
-            member: what tells this consumer from the others of the machine.
-        """
-        options = self._options
-        delivery = Delivery(
-            self._topics,
-            self._publish,
-            lambda: _reader(options),
-            self._directory,
-            group=_group(options),
-            wall=time.time,
-            clock=self._clock,
-            patience=self._patience,
-        )
-        role = StoreRole(self._topics, self._writer, self._dead_letters, delivery=delivery)
-        health = Health(
-            self._topics,
-            host=options.host,
-            member=member,
-            role=role,
-            delivery=delivery,
-            publish=self._publish,
-            wall=time.time,
-            clock=self._clock,
-        )
-        return _Store(role, delivery, health)
-
     def _run(self, receiver: Receiver) -> None:
         if self._stopping:  # a signal came while there was no receiver to stop
             receiver.stop()
         receiver.run()
 
-    def _idle(self, receiver: Receiver, store: _Store) -> None:
+    def _publish(self, topic: str, payload: bytes) -> bool:
+        return self._receiver is not None and self._receiver.publish(topic, payload)
+
+    def _health(self, member: str) -> Health:
+        """Return what tells how we are, under a name that the other consumers of the machine do not have."""
+        return Health(
+            self._topics,
+            host=self._options.host,
+            member=member,
+            role=self._role,
+            delivery=self._delivery,
+            publish=self._publish,
+            wall=time.time,
+            clock=self._clock,
+        )
+
+    def _idle(self, receiver: Receiver, health: Health) -> None:
+        self._beat()
         if receiver.connected and not receiver.failing:
             self._heartbeat.beat()
-        store.role.idle()
-        store.health.publish_if_due()
-        store.delivery.idle()
-        self._handover.serve(lambda selection: self._retry(store.role, selection))
+        self._role.idle()
+        health.publish_if_due()
+        self._delivery.idle()
+        self._handover.serve(self._retry)
 
-    def _retry(self, role: StoreRole, selection: Selection) -> Retried:
-        done = retry(self._dead_letters, role, selection)
+    def _retry(self, selection: Selection) -> Retried:
+        done = retry(self._dead_letters, self._role, selection)
         _log.info("dead letters were tried again: %s", done)
         return done

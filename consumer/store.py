@@ -31,7 +31,7 @@ __all__ = ["NOTES", "Fault", "StoreRole"]
 
 _log = logging.getLogger(__name__)
 
-_NOT_SAMPLES = frozenset({"event", "replay"})  # other talk directly below a host
+_NOT_SAMPLES = frozenset({"check", "event", "replay"})  # other talk directly below a host
 NOTES = frozenset({"status", "info"})
 """What a host says about itself; the broker keeps the last of each and gives it at every connection."""
 
@@ -124,7 +124,7 @@ class StoreRole:
 
     @property
     def dead_letters(self) -> int:
-        """How many messages and rows were set aside."""
+        """How many messages were set aside."""
         return self._dead_letters.counts.total()
 
     def take(self, batch: Batch) -> None:

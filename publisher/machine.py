@@ -19,7 +19,6 @@ class FileSystemSize:
     available_bytes: int
     inodes_total: int
     inodes_free: int
-    read_only: bool
 
 
 def _file_system_size(path: str) -> FileSystemSize:
@@ -35,7 +34,6 @@ def _file_system_size(path: str) -> FileSystemSize:
         available_bytes=status.f_bavail * status.f_frsize,
         inodes_total=status.f_files,
         inodes_free=status.f_ffree,
-        read_only=bool(status.f_flag & os.ST_RDONLY),
     )
 
 

@@ -2,7 +2,7 @@
 
 import logging
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -43,9 +43,9 @@ class PublisherOptions(Struct, frozen=True, kw_only=True):
         sys: where its /sys is.
         filesystem: where its root directory is.
         choice: what to collect.
-        heartbeat_file: renewed while there is a connection; None for none.
         data_dir: where the outbox is; None keeps it in memory.
         outbox: its bounds.
+        heartbeat_file: renewed while there is a connection; None for none.
         log_level: of Python's logging.
     """
 
@@ -57,9 +57,9 @@ class PublisherOptions(Struct, frozen=True, kw_only=True):
     sys: str = "/sys"
     filesystem: str = "/"
     choice: Choice = Choice()
-    heartbeat_file: str | None = None
     data_dir: str | None = None
     outbox: OutboxOptions = OutboxOptions()
+    heartbeat_file: str | None = None
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
 
@@ -110,8 +110,11 @@ class PublisherService:
             )
         self._schedule = Schedule(scheduled, interval=options.interval, clock=self._clock, wake=self._session.wake)
 
-    def run(self) -> None:
+    def run(self, beat: Callable[[], None] = lambda: None) -> None:
         """Publish until `stop`; then send what is out, say `offline` and disconnect.
+
+        Args:
+            beat: called in each turn, the first time when everything has been read once.
 
         Raises:
             UsageError: a certificate file cannot be used.
@@ -127,6 +130,7 @@ class PublisherService:
                 self._put_out(reading)
             self._outbox.store()  # before anything of it is sent: what was sent can always be asked for again
             self._outbox.send(lambda: self._session.room, self._session.publish)
+            beat()
             # Acknowledgements can wait until the next sample, unless there is more to send than fits at once.
             idle = self._session.connected and not self._outbox.waiting
             pause = min(self._schedule.seconds_until_due(), self._outbox.replay.seconds_until_due())

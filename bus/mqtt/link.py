@@ -10,7 +10,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from ..backoff import Backoff
 from .options import MqttOptions
-from .reasons import explain_error, explain_silence
+from .reasons import explain_denial, explain_error, explain_silence
 from .transport import StreamError, stream_of
 
 __all__ = ["Link"]
@@ -31,6 +31,7 @@ class Link:
     Attributes:
         connections: how many there were.
         trouble: why there is no connection, in one line; None while there is one.
+        denied_filters: subscriptions that the broker has refused.
     """
 
     def __init__(self, options: MqttOptions, *, clock: Callable[[], float], wake: Callable[[], None]) -> None:
@@ -47,6 +48,7 @@ class Link:
         self._reported = ""
         self._complaints: set[str] = set()
         self.connections = 0
+        self.denied_filters: set[str] = set()
         self.trouble: str | None = None
 
     @property
@@ -115,7 +117,8 @@ class Link:
             self._reported = ""
         cause = reason or ("it closed the connection" if error is None else explain_error(error, self._options))
         if self._short_connections > 1:
-            hint = "does another client use the same mqtt.client_id?"
+            # mosquitto 2.0 with TLS ends a connection that has written what it may not.
+            hint = "does another client use the same mqtt.client_id? or see `hostpulse check publish` for rights"
             self._failed(f"connections end at once ({cause}); {hint}", self._refusal)
         else:
             self._failed(f"connection lost: {cause}", self._absence)
@@ -124,7 +127,9 @@ class Link:
         """Note the broker's answer to our subscriptions."""
         for one, reason in zip(filters, reasons, strict=False):
             if reason.is_failure:
-                self.complain(f"refused the subscription to {one}; may this account read it?")
+                self.denied_filters.add(one)
+                why = explain_denial(reason)
+                self.complain(f"refused the subscription to {one}{why and f' ({why})'}; may this account read it?")
 
     def complain(self, text: str) -> None:
         """Say what is wrong though there is a connection; once, not each time."""

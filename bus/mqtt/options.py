@@ -68,17 +68,32 @@ def tls_context(options: MqttOptions) -> ssl.SSLContext | None:
     """
     if not options.tls:
         return None
-    try:
-        context = ssl.create_default_context(cafile=options.ca_file)
-    except OSError as error:  # ssl.SSLError is one
-        raise UsageError(f"mqtt.ca_file {options.ca_file}: {error.strerror or error}") from None
+    context = _trusting("mqtt.ca_file", options.ca_file)
     if options.cert_file:
-        try:
-            context.load_cert_chain(options.cert_file, options.key_file, _no_password)
-        except OSError as error:
-            files = f"mqtt.cert_file {options.cert_file} and mqtt.key_file {options.key_file}"
-            raise UsageError(f"{files}: {error.strerror or error}") from None
+        _show_certificate(context, options.cert_file, options.key_file)
     return context
+
+
+def _trusting(key: str, file: str | None) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=file)
+    except ssl.SSLError:
+        raise UsageError(f"{key} {file} holds no certificate (PEM: -----BEGIN CERTIFICATE-----)") from None
+    except OSError as error:
+        raise UsageError(f"{key} {file}: {error.strerror or error}") from None
+
+
+def _show_certificate(context: ssl.SSLContext, cert_file: str, key_file: str | None) -> None:
+    try:
+        context.load_cert_chain(cert_file, key_file, _no_password)
+    except ssl.SSLError as error:
+        if error.reason == "KEY_VALUES_MISMATCH":
+            raise UsageError(f"mqtt.key_file {key_file} is not the key of mqtt.cert_file {cert_file}") from None
+        _trusting("mqtt.cert_file", cert_file)  # raises if it is that one
+        raise UsageError(f"mqtt.key_file {key_file} holds no private key (PEM: -----BEGIN PRIVATE KEY-----)") from None
+    except OSError as error:
+        files = f"mqtt.cert_file {cert_file} and mqtt.key_file {key_file}"
+        raise UsageError(f"{files}: {error.strerror or error}") from None
 
 
 def make_client(

@@ -18,7 +18,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 from ..errors import MessageTooLargeError
 from .link import Link
 from .options import MqttOptions, make_client, tls_context
-from .reasons import explain_loss, explain_refusal
+from .reasons import explain_denial, explain_loss, explain_refusal
 from .transport import Stream, Wrapper, stream_of
 from .waker import Waker
 
@@ -56,6 +56,7 @@ class Session:
         subscriptions: filters to subscribe to, QoS 1, at each connection.
         on_message: called with topic and payload.
         on_acknowledged: called with the number that `publish` returned, once the broker has the message.
+        on_refused: called before that with the number of a message that the broker does not take; MQTT 5 only.
         clock: monotonic seconds.
 
     An exception in a function given here is logged and goes no further.
@@ -71,6 +72,7 @@ class Session:
         subscriptions: Sequence[str] = (),
         on_message: Callable[[str, bytes], None] | None = None,
         on_acknowledged: Callable[[int], None] | None = None,
+        on_refused: Callable[[int], None] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._options = options
@@ -80,6 +82,7 @@ class Session:
         self._subscriptions = subscriptions
         self._on_message = on_message
         self._on_acknowledged = on_acknowledged
+        self._on_refused = on_refused
         self._clock = clock
         self._waker = Waker()
         self._link = Link(options, clock=clock, wake=self._waker.wake)
@@ -124,6 +127,11 @@ class Session:
     def trouble(self) -> str | None:
         """Why there is no connection, in one line; None while there is one."""
         return self._link.trouble
+
+    @property
+    def denied_filters(self) -> frozenset[str]:
+        """The subscriptions that the broker has refused."""
+        return frozenset(self._link.denied_filters)
 
     @property
     def room(self) -> int:
@@ -281,8 +289,10 @@ class Session:
     ) -> None:
         self._unacknowledged.discard(mid)
         if reason.is_failure:  # MQTT 5 only; 3.1.1 cannot say so
-            name = reason.getName().lower()
-            self._link.complain(f"refused a message: {name}; may this account write below mqtt.prefix?")
+            self._link.complain(
+                f"refused a message: {explain_denial(reason)}; may this account write below mqtt.prefix?"
+            )
+            self._on_refused(mid)
         if self._on_acknowledged is not None:
             try:
                 self._on_acknowledged(mid)

@@ -54,6 +54,7 @@ class Loss(Struct, frozen=True, kw_only=True):
         at: when they were given up.
         host: name of the machine.
         subsystem: whose messages.
+        session: start of the publisher.
         first: lowest number.
         last: highest number.
         since: when the message before them was sampled.
@@ -63,6 +64,7 @@ class Loss(Struct, frozen=True, kw_only=True):
     at: datetime
     host: str
     subsystem: str
+    session: datetime
     first: int
     last: int
     since: datetime
@@ -80,12 +82,14 @@ class Account(Struct, kw_only=True):
     Attributes:
         v: version of the file.
         saved: when it was written.
+        reached: up to which sample about it was complete then; earlier where the consumer is catching up.
         missing: what is missing.
         losses: what was lost, oldest first; the oldest are dropped where there are many.
     """
 
     v: int = _VERSION
     saved: datetime
+    reached: datetime
     missing: list[Missing] = []
     losses: list[Loss] = []
 
@@ -113,6 +117,10 @@ class AccountFile:
         tracker: what is missing.
         wall: aware time.
         clock: monotonic seconds.
+
+    Attributes:
+        losses: what was given up.
+        reached: moment of the newest of the samples stored last; None before the first.
     """
 
     def __init__(
@@ -125,11 +133,12 @@ class AccountFile:
         self._next_save = clock() + _SAVE_SECONDS
         self._next_rewrite = 0.0
         self._saved = b""
+        self.reached: datetime | None = None
         self._trouble = ""
         self.losses: deque[Loss] = deque(maxlen=_MOST_LOSSES)
 
     def load(self) -> datetime | None:
-        """Take over what an earlier life knew; return when it was written, None where there was none."""
+        """Take over what an earlier life knew; return how far it had come, None where there was none."""
         found = read_account(self._path.parent)
         if found is None:
             return None
@@ -137,11 +146,23 @@ class AccountFile:
         for one in found.missing:
             runs = Runs.restored([Run(*run) for run in one.runs])
             self._tracker.restore(one.host, one.subsystem, one.session, runs)
-        return found.saved
+        return min(found.saved, found.reached)
 
     def lose(self, losses: Iterable[Loss]) -> None:
         """Note what was given up."""
         self.losses.extend(losses)
+
+    def set_aside(self) -> None:
+        """Have the tracker not miss once more what was given up before."""
+        given_up: dict[tuple[str, str, datetime], list[Loss]] = {}
+        for loss in self.losses:
+            given_up.setdefault((loss.host, loss.subsystem, loss.session), []).append(loss)
+        for stream in list(self._tracker.broken.values()):
+            # From the highest on, for a gap that is closed makes one run of the two beside it.
+            for session, gap in reversed(list(stream.gaps)):
+                losses = given_up.get((stream.host, stream.subsystem, session), ())
+                if any(loss.first <= gap.first and gap.end - 1 <= loss.last for loss in losses):
+                    self._tracker.close(stream, session, gap)
 
     def save_if_due(self) -> None:
         """Write it, at most every half a minute, and where nothing has changed every five."""
@@ -159,7 +180,13 @@ class AccountFile:
         """Write it; where that fails the consumer goes on, and it is said once."""
         self._next_rewrite = self._clock() + _REWRITE_SECONDS
         self._saved = self._state()
-        account = Account(saved=self._wall(), missing=_missing(self._tracker.broken.values()), losses=[*self.losses])
+        now = self._wall()
+        account = Account(
+            saved=now,
+            reached=min(now, self.reached or now),
+            missing=_missing(self._tracker.broken.values()),
+            losses=[*self.losses],
+        )
         temporary = self._path.with_name(f"{self._path.name}.{os.getpid()}")
         try:
             temporary.write_bytes(msgspec.json.encode(account))

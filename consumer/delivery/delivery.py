@@ -1,6 +1,6 @@
 """The consumer's account of what comes: the parts put together."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Protocol
@@ -22,6 +22,7 @@ _BASE = timedelta(days=1)  # hosts that were silent for longer are met like stra
 _LONGEST_SCAN = timedelta(hours=1)
 _OVERLAP = timedelta(minutes=2)
 _SCAN_SECONDS = 30.0
+_NEWEST = 16  # samples at the end of a batch; among them may be old ones that come late
 
 
 class Lease(Protocol):
@@ -137,10 +138,11 @@ class Delivery:
         self._begun = True
         self._learn()
 
-    def stored(self, samples: Iterable[Sample]) -> None:
-        """Note what was stored."""
+    def stored(self, samples: Sequence[Sample]) -> None:
+        """Note what was stored, one sample at least."""
         if self._group is None:
             self._tracker.add(samples)
+            self._account.reached = max(sample.envelope.timestamp for sample in samples[-_NEWEST:])
 
     def heard(self, host: str, *, online: bool) -> None:
         """Note what the status of a host says."""
@@ -189,15 +191,17 @@ class Delivery:
     def _learn(self) -> bool:
         """Take over the account of an earlier life, and note what the history has since; return whether it could."""
         now = self._wall()
-        saved = self._account.load()
+        known = self._account.load()
         # What was stored after the account was written is in the history. A consumer that was away for long finds
         # nothing newer there; one that never wrote an account looks back a little.
         if self._group is not None:
-            since = max(saved or now - _LONGEST_SCAN, now - _LONGEST_SCAN)
+            since = max(known or now - _LONGEST_SCAN, now - _LONGEST_SCAN)
         else:
-            since = max(saved or now, now - _BASE)
+            since = max(known or now, now - _BASE)
         since -= _OVERLAP
-        return self._history.note_since(since) and self._history.note_last(now - _BASE)
+        learned = self._history.note_since(since) and self._history.note_last(now - _BASE)
+        self._account.set_aside()
+        return learned
 
     def _ask(self, host: str, request: ReplayRequest) -> bool:
         return self._publish(self._topics.replay(host), encode_replay_request(request))

@@ -1,8 +1,7 @@
 """What the history says about messages that have come."""
 
-import contextlib
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 
@@ -41,36 +40,33 @@ class History:
 
     def note_last(self, since: datetime) -> bool:
         """Note the newest message of each host and subsystem; return whether the history could be read."""
-        with self._reading() as reader:
-            if reader is None:
-                return False
+
+        def note(reader: Reader) -> None:
             for subsystem in _SUBSYSTEMS:
                 for one in reader.last_numbers(subsystem, since.timestamp()):
                     seen = Seen(one.host, subsystem, _moment(one.session), one.sequence, _moment(one.timestamp))
                     self._tracker.note(seen)
-            return True
-        return False
+
+        return self._read(note)
 
     def note_since(self, start: datetime) -> bool:
         """Note all messages that were sampled since a moment; return whether the history could be read."""
-        with self._reading() as reader:
-            if reader is None:
-                return False
+
+        def note(reader: Reader) -> None:
             for subsystem in _SUBSYSTEMS:
                 self._note(reader, subsystem, start, self._wall() + _FUTURE)
-            return True
-        return False
+
+        return self._read(note)
 
     def note_gap(self, stream: Stream, gap: Gap) -> bool:
         """Note what the history has of a gap; return whether it could be read."""
         start, end = sorted((gap.since, gap.until))
         latest = self._wall() + _FUTURE
-        with self._reading() as reader:
-            if reader is None:
-                return False
-            self._note(reader, stream.subsystem, start - _MARGIN, min(end + _MARGIN, latest), (stream.host,))
-            return True
-        return False
+        return self._read(
+            lambda reader: self._note(
+                reader, stream.subsystem, start - _MARGIN, min(end + _MARGIN, latest), (stream.host,)
+            )
+        )
 
     def close(self) -> None:
         """Let go of the store."""
@@ -88,18 +84,18 @@ class History:
                 seen = Seen(one.host, subsystem, self._moment(one.session), one.sequence, _moment(one.timestamp))
                 self._tracker.note(seen)
 
-    @contextlib.contextmanager
-    def _reading(self) -> Iterator[Reader | None]:
-        """Give an open reader, or None where there is none now; an error inside ends the block."""
+    def _read(self, work: Callable[[Reader], None]) -> bool:
+        """Do something with an open reader; return whether that could be done."""
         try:
             if self._reader is None:
                 self._reader = self._make_reader().open()
-            yield self._reader
+            work(self._reader)
         except StorageError as error:
             self.close()
             self.complain(error)
-            return
+            return False
         self._trouble = ""
+        return True
 
     def complain(self, error: StorageError) -> None:
         """Say what an error of the store means for the account; once, not each time."""

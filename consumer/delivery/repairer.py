@@ -21,6 +21,7 @@ __all__ = ["PATIENCE", "Patience", "Repairer", "Verify"]
 _QUESTIONS_PER_HOST = 8  # in a round: an outage leaves a gap in each subsystem
 _QUESTIONS = 200
 _MOST_HOSTS = 20_000
+_MOST_TAILS = 10_000
 _VERIFICATIONS = 8  # in a round: each is a query
 _ANSWERED_PER_SECOND = 100.0  # by a publisher
 _OLDEST = timedelta(days=8)  # a publisher keeps a week, unless it is told otherwise
@@ -121,8 +122,8 @@ class Repairer:
             host = stream.host
             for wait in self._waits(stream, now):
                 if host in returned:
-                    wait.asks = 0
-                if host in progress or host in returned:
+                    wait.asks, wait.due = 0, now + self._patience.grace
+                elif host in progress:
                     wait.due = max(wait.due, now + self._patience.grace)
             losses += self._tend(stream, now)
         self._ask_for_tails(now)
@@ -177,6 +178,7 @@ class Repairer:
             at=self._wall(),
             host=stream.host,
             subsystem=stream.subsystem,
+            session=session,
             first=gap.first,
             last=gap.end - 1,
             since=gap.since,
@@ -207,7 +209,8 @@ class Repairer:
         return True
 
     def _ask_for_tails(self, now: float) -> None:
-        self._tails += [(now + self._patience.grace, tail) for tail in self._tracker.tails]
+        room = _MOST_TAILS - len(self._tails)  # what waits for a host that is not there
+        self._tails += [(now + self._patience.grace, tail) for tail in self._tracker.tails[:room]]
         self._tracker.tails.clear()
         self._tails = [(due, tail) for due, tail in self._tails if due > now or not self._ask_for_tail(tail)]
 

@@ -106,12 +106,12 @@ class Runs:
         """The run of the highest number."""
         return self._runs[-1]
 
-    def add(self, number: int, moment: datetime) -> Run | None:
+    def add(self, number: int, moment: datetime) -> int | None:
         """Note that a number has come.
 
         Returns:
-            The run before the gap that it has come into; None where it was not missing: it is new, known, or of no
-            interest.
+            How often the gap that it has come into was asked for; None where it was not missing: it is new, known, or
+            of no interest.
         """
         runs = self._runs
         index = bisect_right(runs, number, key=_first) - 1
@@ -119,6 +119,7 @@ class Runs:
             return None
         run = runs[index]
         following = runs[index + 1] if index + 1 < len(runs) else None
+        asks = 0 if run.wait is None else run.wait.asks
         if number > run.end and (following is None or number + 1 < following.first):
             wait = None if following is None or run.wait is None else run.wait.copy()
             runs.insert(index + 1, Run(number, number + 1, moment, moment, wait))
@@ -133,7 +134,7 @@ class Runs:
             run.end, run.until = number + 1, moment
             if following is not None and run.end == following.first:
                 self.close(run)
-        return None if following is None else run
+        return None if following is None else asks
 
     def close(self, run: Run) -> None:
         """Take the gap behind a run for no gap."""

@@ -150,6 +150,9 @@ class Tracker:
         if stream is None:
             self._begin(seen)
             return
+        if seen.sequence == stream.top.end and seen.session == stream.session and seen.interval is None:
+            stream.top.end, stream.top.until = seen.sequence + 1, seen.moment
+            return
         if seen.interval is not None and (stream.interval is None or seen.interval < stream.interval):
             stream.interval = seen.interval
         runs = stream.sessions.get(seen.session)
@@ -160,10 +163,10 @@ class Tracker:
         forgotten = runs.forgotten
         is_tail = seen.session != stream.session and (seen.host, seen.subsystem, seen.session) in self._asked_tails
         self.recovered += is_tail and seen.sequence >= runs.top.end
-        filled = runs.add(seen.sequence, seen.moment)
-        if filled is not None:
+        asks = runs.add(seen.sequence, seen.moment)
+        if asks is not None:
             self.progress.add(seen.host)
-            self.recovered += filled.wait is not None and filled.wait.asks > 0
+            self.recovered += asks > 0
         if runs.forgotten > forgotten:
             self._forget(runs.forgotten - forgotten)
         stream.top = stream.sessions[stream.session].top

@@ -125,15 +125,16 @@ class Mount(NamedTuple):
     device: str
     point: str
     file_system: str
+    read_only: bool
 
 
 def parse_mounts(data: bytes) -> list[Mount]:
     """Return the mount table; spaces and the like in it are written as octal numbers."""
     mounts = []
     for line in data.decode("utf-8", "surrogateescape").split("\n"):
-        device, point, file_system = (line.split(" ", 3) + [""] * 3)[:3]
+        device, point, file_system, options = (line.split(" ", 4) + [""] * 4)[:4]
         if file_system:
-            mounts.append(Mount(_unescape(device), _unescape(point), file_system))
+            mounts.append(Mount(_unescape(device), _unescape(point), file_system, "ro" in options.split(",")))
     return mounts
 
 
@@ -194,7 +195,7 @@ class DiskMountCollector(Collector):
             elif isinstance(answer, OSError) or not answer.total_bytes:
                 continue  # nothing that stores, or not for our eyes
             else:
-                state = _mount(answer)
+                state = _mount(mount, answer)
             state.device = _publishable(mount.device, LONGEST_TEXT)
             state.file_system = mount.file_system
             entries[_publishable(mount.point, _LONGEST_KEY)] = state
@@ -238,14 +239,15 @@ class DiskMountCollector(Collector):
         return thread
 
 
-def _mount(size: FileSystemSize) -> DiskMount:
+def _mount(mount: Mount, size: FileSystemSize) -> DiskMount:
     used = size.total_bytes - size.free_bytes
     fields = DiskMount(
         total_bytes=size.total_bytes,
         used_bytes=used,
         available_bytes=size.available_bytes,
         used_percent=percent(used, used + size.available_bytes),
-        state="read_only" if size.read_only else "ok",
+        # As the mount table has it: in a container we may see through a mount of our own that is read-only.
+        state="read_only" if mount.read_only else "ok",
     )
     if size.inodes_total:  # btrfs and others make inodes as they need them
         inodes_used = size.inodes_total - size.inodes_free

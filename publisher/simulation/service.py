@@ -3,7 +3,8 @@
 import logging
 import sys
 import time
-from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from collections.abc import Callable
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 
 from msgspec import Struct
@@ -27,6 +28,7 @@ _DESCRIPTORS = 6  # of a host: connection, waker, outbox, its lock, and one that
 _OTHER_DESCRIPTORS = 64
 _SPREAD_SECONDS = 2.0  # over which the hosts begin, so that they do not sample in step
 _REPEAT_SECONDS = 10.0
+_BEAT_SECONDS = 2.0
 
 
 class SimulationOptions(Struct, frozen=True, kw_only=True):
@@ -60,8 +62,11 @@ class SimulationService:
         self._services = [_publisher(options, number) for number in range(1, options.hosts + 1)]
         self._stopping = False
 
-    def run(self) -> None:
+    def run(self, beat: Callable[[], None] = lambda: None) -> None:
         """Publish until `stop`.
+
+        Args:
+            beat: called when all hosts have begun, and from then on every few seconds while none has failed.
 
         Raises:
             UsageError: a certificate file cannot be used, or this process may not open files enough.
@@ -74,9 +79,10 @@ class SimulationService:
         _log.info("%d hosts, %s-1 to %s-%d: %s", last, host, host, last, ", ".join(options.subsystems))
         with ThreadPoolExecutor(max_workers=last, thread_name_prefix="host") as executor:
             running = self._start(executor)
-            done, _ = wait(running, return_when=FIRST_EXCEPTION)
+            while wait(running, _BEAT_SECONDS, FIRST_COMPLETED).not_done and not any(one.done() for one in running):
+                beat()
             self.stop()
-        for one in done:
+        for one in running:
             one.result()
 
     def stop(self) -> None:

@@ -23,7 +23,8 @@ class Scripted:
             print("starting", flush=True)
             time.sleep(60)
         self.options, self.stopping = options, False
-    def run(self):
+    def run(self, beat):
+        beat()
         print("running", flush=True)
         if self.options.what == "wrong":
             raise HostpulseError("the thing is wrong; mend it")

@@ -196,6 +196,21 @@ def test_a_subscription_that_is_refused(caplog):
     ]
 
 
+def test_mqtt_5_says_why_a_subscription_is_refused(caplog):
+    with fake_broker(b"\x20\x03\0\0\0" + b"\x90\x04\0\1\0\x97") as port:
+        options = MqttOptions(host=HOST, port=port, client_id="client", protocol="5")
+        with Owner(options, subscriptions=["t/much"]) as owner:
+            owner.until(lambda: "refused" in caplog.text)
+            assert owner.session.denied_filters == {"t/much"}
+    assert "refused the subscription to t/much (quota exceeded, a limit of the broker for this account);" in caplog.text
+
+
+def test_mqtt_5_says_why_a_connection_is_refused(trouble_of):
+    with fake_broker(b"\x20\x03\0\x97\0") as port:
+        options = MqttOptions(host=HOST, port=port, client_id="client", protocol="5")
+        assert "quota exceeded; this account has reached a limit of the broker" in trouble_of(options)
+
+
 def test_tls(make_broker, broker_kind, certificates):
     broker = make_broker(broker_kind, certificates=certificates)
     subscribe_and_leave(broker.options("store"))

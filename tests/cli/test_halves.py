@@ -137,8 +137,8 @@ def test_a_broker_that_is_away_is_said_once_and_waited_for(
 @pytest.mark.parametrize("command", ["publish", "consume"])
 def test_a_wrong_password_is_said_once(hostpulse: Hostpulse, make_broker: Callable[..., Broker], command: str) -> None:
     broker = make_broker("mosquitto", password="secret")
-    login = ("--set", "mqtt.username=hostpulse", "--set", "mqtt.password=wrong")
-    running = hostpulse.start(command, *at(broker), *login)
+    login = {"HOSTPULSE_MQTT__USERNAME": "hostpulse", "HOSTPULSE_MQTT__PASSWORD": "wrong"}
+    running = hostpulse.start(command, *at(broker), environment=login)
     running.says("mqtt.password")
     time.sleep(3)  # further attempts
     (line,) = running.output.splitlines()

@@ -130,7 +130,7 @@ def facts(listener: Listener, host: str) -> dict[str, object]:
         "hostname": waited_for(listener, host, "system", "hostname"),
         "memory": waited_for(listener, host, "memory", "total_bytes"),
         "cores": set(waited_for(listener, host, "cpu", "core")),
-        "mounts": {mount: (one["total_bytes"], one["file_system"]) for mount, one in mounts.items()},
+        "mounts": {mount: (one["total_bytes"], one["file_system"], one["state"]) for mount, one in mounts.items()},
         "interfaces": {name for name in interfaces if not name.startswith("br-")},  # other projects come and go
     }
 

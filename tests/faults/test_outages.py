@@ -1,5 +1,6 @@
 """What is away for a while, late, mute, or not alone."""
 
+import contextlib
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -42,7 +43,9 @@ class Mute:
                 return
 
     def close(self) -> None:
-        self._listener.shutdown(socket.SHUT_RDWR)
+        """End it; may be called twice."""
+        with contextlib.suppress(OSError):  # closed before
+            self._listener.shutdown(socket.SHUT_RDWR)
         self._thread.join()
         self._listener.close()
         for one in self._accepted:
@@ -152,6 +155,7 @@ def test_the_consumer_before_its_database(
         scenario.says(group, BACK)
     scenario.run_for(3)
     killable_influx_server.start()
+    scenario.says(scenario.consumer, "DEBUG stored")  # before that there is no bucket to look into
     scenario.warm()
     scenario.finish()
 

@@ -81,7 +81,8 @@ BARE: dict[str, Fields] = {
 def _write_bare_history(_server: InfluxServer, options: InfluxOptions, now: float) -> None:
     with InfluxWriter(options, retention=None, rollup_retention=None) as writer:
         samples = messages(WELL, now - HOUR, now, interval=30)
-        _write(writer, (Sample(one, BARE[one.subsystem]) for one, _ in samples if one.subsystem in BARE))
+        envelopes = (one.envelope for one in samples if one.envelope.subsystem in BARE)
+        _write(writer, (Sample(envelope, BARE[envelope.subsystem]) for envelope in envelopes))
 
 
 def _reader_token(client: InfluxDBClient, options: InfluxOptions) -> str:

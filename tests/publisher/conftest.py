@@ -78,12 +78,6 @@ class Tree:
             file_system_size=self._file_system_size,
         )
 
-    @property
-    def read_only(self) -> tuple[str, ...]:
-        """The mount points that are read-only."""
-        rows = [line.split(" ") for line in (self.root / "proc/mounts").read_text().splitlines()]
-        return tuple(row[1].replace("\\040", " ") for row in rows if "ro" in row[3].split(","))
-
     def _file_system_size(self, path: str) -> FileSystemSize:
         point = path.removeprefix(f"{self.root}/root") or "/"
         if point in self.script.get("stalled", ()):
@@ -99,7 +93,6 @@ class Tree:
             available_bytes=size["f_bavail"] * size["f_frsize"],
             inodes_total=size["f_files"],
             inodes_free=size["f_ffree"],
-            read_only=point in self.read_only,
         )
 
     def write(self, path: str, text: str | bytes) -> None:

@@ -22,12 +22,13 @@ from .answer import read_answer
 from .connection import connect, reported
 from .flux import Flux
 from .line_protocol import tag_value, text_value
-from .schema import LATEST_MOMENT, LEASE_MEASUREMENT
+from .schema import LEASE_MEASUREMENT
 
 __all__ = ["InfluxLease"]
 
 _SECONDS = 60.0
 _SETTLE_SECONDS = 3.0
+_LOOK_BACK_SECONDS = 3600.0
 _MILLISECONDS: Any = WritePrecision.MS  # a plain string, whatever its annotation says
 _DIALECT = Dialect(header=True, delimiter=",", comment_prefix="#", annotations=["datatype"], date_time_format="RFC3339")
 
@@ -80,7 +81,7 @@ class InfluxLease:
                 self._write(self._wall() + _SECONDS)
             return True
         self._ours_until = -math.inf
-        if not 0 < left <= 2 * _SECONDS:  # a point from a clock that is far ahead is nobody's lease
+        if left <= 0:
             self._write(self._wall() + _SECONDS)
             self._claimed = now
         return False
@@ -109,11 +110,11 @@ class InfluxLease:
     def _read(self) -> tuple[str, float]:
         """Return who has it and until when, seconds since the epoch."""
         flux = Flux()
-        start = round((self._wall() - 3600) * 1000)
+        now = self._wall()
         source = flux.source(
             self._options.bucket,
-            max(start, 0),
-            LATEST_MOMENT,
+            round((now - _LOOK_BACK_SECONDS) * 1000),
+            round((now + 2 * _SECONDS) * 1000),  # a point from a clock that is far ahead is nobody's lease
             flux.is_any("_measurement", [LEASE_MEASUREMENT]),
             flux.is_any("lease", [self._name]),
         )

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,6 +27,7 @@ __all__ = [
     "load_settings",
     "mqtt_options",
     "publisher_options",
+    "warn",
 ]
 
 # Options of their own for what people set most; every other setting through --set.
@@ -82,6 +84,13 @@ def load_settings(arguments: argparse.Namespace) -> Loaded:
         problems = (problem.partition(": ") for problem in error.problems)
         raise SettingsError(*(options.get(origin, origin) + colon + text for origin, colon, text in problems)) from None
     return replace(loaded, origins={key: options.get(origin, origin) for key, origin in loaded.origins.items()})
+
+
+def warn(loaded: Loaded) -> Settings:
+    """Say what is worth a warning, a line each, and return the settings."""
+    for warning in loaded.warnings:
+        print(f"hostpulse: warning: {warning}", file=sys.stderr)
+    return loaded.settings
 
 
 def mqtt_options(settings: Settings, role: str, endpoint: Endpoint | None = None) -> MqttOptions:
@@ -151,13 +160,13 @@ def publisher_options(settings: Settings, mqtt: MqttOptions) -> PublisherOptions
         sys=str(settings.roots.sys),
         filesystem=str(settings.roots.filesystem),
         choice=choice(settings),
-        heartbeat_file=_text(settings.heartbeat_file),
         data_dir=str(settings.data_dir),
         outbox=OutboxOptions(
             size_bytes=settings.outbox.size_bytes,
             age_seconds=settings.outbox.age_seconds,
             sync_seconds=settings.outbox.sync_seconds,
         ),
+        heartbeat_file=_text(settings.heartbeat_file),
         log_level=settings.log_level,
     )
 

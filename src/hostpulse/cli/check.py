@@ -5,14 +5,18 @@ import logging
 import os
 import socket
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
-from hostpulse.bus.errors import BrokerError, HostpulseError
-from hostpulse.bus.mqtt import Session
+from hostpulse.bus.errors import HostpulseError
+from hostpulse.bus.mqtt import MqttOptions, Session
+from hostpulse.bus.times import format_timestamp
+from hostpulse.bus.topics import Topics
 from hostpulse.config.settings import Settings
+from hostpulse.consumer.delivery import read_account
 from hostpulse.consumer.service import HISTORY_FILE
 from hostpulse.consumer.storage import NoHistoryError
 from hostpulse.publisher.collectors import build
@@ -21,10 +25,11 @@ from hostpulse.stack.broker import find_nats_server, find_running
 
 from .arguments import add_setting_options, choice, load_settings, mqtt_options
 from .deadletter import dead_letters_of
+from .permissions import Permissions, connect, try_permissions
 from .selection import open_history, place_of_history
 from .terminal import clean, size
 
-_ANSWER_SECONDS = 6.0
+_MOST_HOSTS = 20
 _SCARCE_BYTES = 100 * 1024 * 1024
 
 
@@ -36,20 +41,28 @@ class _Result(NamedTuple):
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the settings; this command has no arguments of its own."""
+    """Add the choice of a half."""
+    parser.add_argument(
+        "half",
+        nargs="?",
+        choices=["publish", "consume"],
+        help="the half that is to run here; what the broker does not allow it is a failure then",
+    )
     add_setting_options(parser, machine=True, broker=True)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Run every check; return 1 if one failed."""
-    settings = load_settings(arguments).settings
+    loaded = load_settings(arguments)
+    settings = loaded.settings
     logging.getLogger("hostpulse").addHandler(logging.NullHandler())  # what is wrong stands in the results
     checks: list[tuple[str, Callable[[Settings], Iterator[_Result]]]] = [
-        ("settings", _settings),
+        ("settings", lambda settings: _settings(settings, loaded.warnings)),
         ("data", _data_directory),
         ("history", _history),
+        ("delivery", _delivery),
         ("letters", _dead_letters),
-        ("broker", _broker),
+        ("broker", lambda settings: _broker(settings, arguments.half)),
         ("collectors", _collectors),
     ]
     failed = False
@@ -65,8 +78,10 @@ def run(arguments: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
-def _settings(settings: Settings) -> Iterator[_Result]:
+def _settings(settings: Settings, warnings: Sequence[str]) -> Iterator[_Result]:
     yield _Result(good=True, text=f"host {settings.host}, every {settings.interval:g} s")
+    for warning in warnings:
+        yield _Result(good=None, text=warning)
 
 
 def _data_directory(settings: Settings) -> Iterator[_Result]:
@@ -100,6 +115,30 @@ def _history(settings: Settings) -> Iterator[_Result]:
     yield _Result(good=True, text=f"{place}, {count}")
 
 
+def _delivery(settings: Settings) -> Iterator[_Result]:
+    """Tell for each host what the consumer misses, and what it gave up in the last day."""
+    account = read_account(settings.data_dir)
+    if account is None:
+        yield _Result(good=None, text=f"no consumer keeps account in {settings.data_dir}")
+        return
+    since = datetime.now(UTC) - timedelta(days=1)
+    missing: Counter[str] = Counter()
+    lost: Counter[str] = Counter()
+    for one in account.missing:
+        missing[one.host] += one.messages
+    for loss in account.losses:
+        if loss.at >= since:
+            lost[loss.host] += loss.messages
+    hosts = sorted(missing.keys() | lost.keys())
+    for host in hosts[:_MOST_HOSTS]:
+        yield _Result(good=None, text=f"{host}: {missing[host]} messages missing now, {lost[host]} lost in a day")
+    if len(hosts) > _MOST_HOSTS:
+        yield _Result(good=None, text=f"and {len(hosts) - _MOST_HOSTS} more hosts")
+    if not hosts:
+        when = format_timestamp(account.saved.timestamp())
+        yield _Result(good=True, text=f"nothing is missing and nothing was lost in a day, said the consumer at {when}")
+
+
 def _dead_letters(settings: Settings) -> Iterator[_Result]:
     letters = dead_letters_of(settings)
     number, newest = 0, None
@@ -116,23 +155,56 @@ def _dead_letters(settings: Settings) -> Iterator[_Result]:
         yield _Result(good=None, text=f"{what}; `hostpulse deadletter list` shows more")
 
 
-def _broker(settings: Settings) -> Iterator[_Result]:
+def _broker(settings: Settings, half: str | None) -> Iterator[_Result]:
     if settings.mqtt.host is None and find_running(settings.data_dir) is None:
         yield from _embedded_broker(settings)
         return
     options = mqtt_options(settings, f"check-{os.getpid()}")
     session = Session(options)
-    session.open()
     try:
-        end = time.monotonic() + _ANSWER_SECONDS
-        while not session.connected and session.trouble is None and time.monotonic() < end:
-            session.service()
-            session.wait(0.1)
-        if not session.connected:
-            raise BrokerError(session.trouble or f"broker {options.address} accepts the connection and does not answer")
+        connect(session, options)
     finally:
         session.close(seconds=1)
     yield _Result(good=True, text=f"{options.address}, MQTT {options.protocol}{' with TLS' if options.tls else ''}")
+    if settings.mqtt.host is not None:  # the embedded one has no account but ours
+        yield from _permissions(settings, options, half)
+
+
+def _permissions(settings: Settings, options: MqttOptions, half: str | None) -> Iterator[_Result]:
+    """Tell what each half may do at the broker.
+
+    An account of one half only is right as it is. So what is missing is a failure where that half was asked for, or
+    where neither half could work.
+    """
+    topics = Topics(settings.mqtt.prefix)
+    may = try_permissions(options, topics, settings.host)
+    useless = may.publish is not True and may.read_all is not True
+    account = "without a login" if options.username is None else f"user {options.username}"
+    own = f"{topics.sample(settings.host, '#')}"
+    if half != "consume":
+        good = may.publish or (False if half or useless else None)
+        yield _Result(good, _publish_words(may, own, topics.check(settings.host), account))
+    if half != "publish":
+        good = may.read_all or (False if half or useless else None)
+        yield _Result(good, _read_words(may, topics.all_hosts, account))
+
+
+def _publish_words(may: Permissions, own: str, tried: str, account: str) -> str:
+    if may.publish:
+        return f"{account} may write {own}"
+    fix = "`hostpulse publish` needs it; allow it in the broker's access rules (docs/brokers.md)"
+    if may.publish is None:
+        return f"{account} may not write {own}, or not read {tried}, where nothing came back; {fix}"
+    return f"{account} may not write {own}; {fix}"
+
+
+def _read_words(may: Permissions, filter_: str, account: str) -> str:
+    if may.read_all:
+        return f"{account} may read {filter_}"
+    fix = "`hostpulse consume` needs it; allow it in the broker's access rules (docs/brokers.md)"
+    if may.read_all is None:
+        return f"{account} has seen nothing of other machines and may not read {filter_}, it seems; {fix}"
+    return f"{account} may not read {filter_}; {fix}"
 
 
 def _embedded_broker(settings: Settings) -> Iterator[_Result]:

@@ -4,7 +4,7 @@ import argparse
 
 from hostpulse.config.show import describe
 
-from .arguments import add_setting_options, load_settings
+from .arguments import add_setting_options, load_settings, warn
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -15,7 +15,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print one line for each setting: key, value, origin."""
-    lines = describe(load_settings(arguments))
+    loaded = load_settings(arguments)
+    warn(loaded)
+    lines = describe(loaded)
     key_width = max(len(line.key) for line in lines)
     for line in lines:
         print(f"{line.key:{key_width}} = {line.value}  # {line.origin}")

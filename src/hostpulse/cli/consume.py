@@ -5,7 +5,7 @@ The broker keeps what comes while this is away, for the session named by the cli
 
 import argparse
 
-from .arguments import add_setting_options, consumer_options, load_settings, mqtt_options
+from .arguments import add_setting_options, consumer_options, load_settings, mqtt_options, warn
 from .launch import become
 
 
@@ -17,5 +17,5 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Become the consumer."""
-    settings = load_settings(arguments).settings
+    settings = warn(load_settings(arguments))
     return become(consumer_options(settings, mqtt_options(settings, arguments.role)))

@@ -15,11 +15,11 @@ import msgspec
 from hostpulse.consumer.service import ConsumerOptions
 from hostpulse.publisher.service import PublisherOptions
 from hostpulse.publisher.simulation import SimulationOptions
+from hostpulse.stack.environment import service_environment
 
 __all__ = ["become", "command_of", "encode_options"]
 
 _STANDARD_INPUT = 0
-
 
 ServiceOptions = PublisherOptions | ConsumerOptions | SimulationOptions
 
@@ -51,8 +51,8 @@ def become(options: ServiceOptions) -> int:
             file.seek(0)
             os.dup2(file.fileno(), _STANDARD_INPUT)
             os.set_inheritable(_STANDARD_INPUT, True)  # which dup2 leaves out where the two are one
-            os.execv(command[0], command)  # noqa: S606  there is no shell to start it with
-    return subprocess.run(command, input=data, check=False).returncode
+            os.execve(command[0], command, service_environment(os.environ))  # noqa: S606  there is no shell to start it with
+    return subprocess.run(command, input=data, env=service_environment(os.environ), check=False).returncode
 
 
 def _nameless_file() -> BinaryIO:

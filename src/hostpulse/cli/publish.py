@@ -2,7 +2,7 @@
 
 import argparse
 
-from .arguments import add_setting_options, load_settings, mqtt_options, publisher_options
+from .arguments import add_setting_options, load_settings, mqtt_options, publisher_options, warn
 from .launch import become
 
 
@@ -13,5 +13,5 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Become the publisher."""
-    settings = load_settings(arguments).settings
+    settings = warn(load_settings(arguments))
     return become(publisher_options(settings, mqtt_options(settings, "publisher")))

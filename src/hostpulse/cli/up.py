@@ -29,7 +29,7 @@ from hostpulse.stack.broker import EmbeddedBroker, Endpoint
 from hostpulse.stack.lock import only_run
 from hostpulse.stack.process import Child
 
-from .arguments import add_setting_options, consumer_options, load_settings, mqtt_options, publisher_options
+from .arguments import add_setting_options, consumer_options, load_settings, mqtt_options, publisher_options, warn
 from .launch import command_of, encode_options
 from .selection import place_of_history
 from .terminal import size
@@ -49,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Start everything, show what comes, and stop everything in order."""
-    settings = load_settings(arguments).settings
+    settings = warn(load_settings(arguments))
     # What our own connection has to say of the broker, publisher and consumer say as well.
     logging.getLogger("hostpulse").addHandler(logging.NullHandler())
     stop = _Stop()

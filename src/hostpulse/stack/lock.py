@@ -1,4 +1,4 @@
-"""One `hostpulse up` for a data directory."""
+"""One `hostpulse up` for each data directory."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -21,6 +21,8 @@ from typing import IO, Any, Literal
 from hostpulse.bus.backoff import Backoff
 from hostpulse.bus.times import format_duration
 
+from .environment import service_environment
+
 __all__ = ["Child", "Death", "Tie"]
 
 Tie = Literal["prctl", "guard"]
@@ -198,6 +200,7 @@ class Child:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
+            env=service_environment(os.environ),
             pass_fds=self._inherit,
             start_new_session=True,
             creationflags=_OWN_GROUP,

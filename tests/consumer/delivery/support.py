@@ -3,8 +3,10 @@
 import contextlib
 import json
 import os
+import re
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -35,21 +37,22 @@ def eventually(condition: Callable[[], object], what: Callable[[], object] = lam
         time.sleep(0.1)
 
 
+def consumer_options(broker: Broker, directory: Path, *, client_id: str = "store", **options: Any) -> ConsumerOptions:
+    return ConsumerOptions(
+        host="consumer-1",
+        mqtt=broker.options(client_id),
+        data_dir=str(directory),
+        retention_seconds=30 * 86_400,
+        rollup_retention_seconds=60 * 86_400,
+        **options,
+    )
+
+
 class RunningConsumer:
     """A consumer in a thread of its own."""
 
     def __init__(self, broker: Broker, directory: Path, **options: Any) -> None:
-        self.service = StoreService(
-            ConsumerOptions(
-                host="consumer-1",
-                mqtt=broker.options("store"),
-                data_dir=str(directory),
-                retention_seconds=30 * 86_400,
-                rollup_retention_seconds=60 * 86_400,
-                **options,
-            ),
-            patience=QUICK,
-        )
+        self.service = StoreService(consumer_options(broker, directory, **options), patience=QUICK)
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, daemon=True)
 
@@ -75,30 +78,44 @@ class RunningConsumer:
 
 
 @contextlib.contextmanager
-def publishing(broker: Broker, directory: Path, *, host: str = HOST, interval: float = 0.5) -> Iterator[Any]:
-    """Run a publisher as a process of its own."""
-    process = subprocess.Popen(
-        [sys.executable, "-P", "-m", "hostpulse.publisher"],
-        stdin=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
-    )
-    assert process.stdin is not None
+def running(module: str, options: bytes) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a service as a process of its own."""
+    with tempfile.TemporaryFile() as log:
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-m", module],
+            stdin=subprocess.PIPE,
+            stderr=log,
+            env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
+        )
+        assert process.stdin is not None
+        process.stdin.write(options)
+        process.stdin.close()
+        process.stdin = None
+        try:
+            yield process
+        finally:
+            process.terminate()
+            process.wait(PATIENCE)
+            log.seek(0)
+            sys.stderr.write(log.read().decode())  # shown where the test failed
+
+
+def publishing(
+    broker: Broker, directory: Path, *, interval: float = 0.5
+) -> contextlib.AbstractContextManager[subprocess.Popen[bytes]]:
     options = {
-        "host": host,
+        "host": HOST,
         "interval": interval,
-        "mqtt": {"host": "127.0.0.1", "port": broker.port, "client_id": f"publisher-{host}"},
+        "mqtt": {"host": "127.0.0.1", "port": broker.port, "client_id": "publisher"},
         "data_dir": str(directory),
     }
-    process.stdin.write(json.dumps(options).encode())
-    process.stdin.close()
-    process.stdin = None
-    try:
-        yield process
-    finally:
-        process.terminate()
-        _, talk = process.communicate()
-        sys.stderr.write(talk.decode())  # shown where the test failed
+    return running("hostpulse.publisher", json.dumps(options).encode())
+
+
+def published(directory: Path) -> int:
+    """Return the highest number of a cpu message in a publisher's outbox."""
+    data = b"".join(path.read_bytes() for path in sorted((directory / "outbox").glob("*.log")))
+    return max(map(int, re.findall(rb'"subsystem":"cpu","timestamp":"[^"]*","sequence":(\d+),', data)), default=0)
 
 
 def stored(reader: Callable[[], Reader]) -> Numbers:
