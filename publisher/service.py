@@ -20,14 +20,13 @@ from .inventory import take_inventory
 from .machine import Machine
 from .outbox import Message, Outbox, OutboxOptions
 from .schedule import Reading, Schedule
+from .timestamps import Timestamps
 
 __all__ = ["PublisherOptions", "PublisherService"]
 
 _log = logging.getLogger(__name__)
 
 _DRAIN_SECONDS = 5.0
-_MILLISECOND = 0.001
-_MOMENT_SECONDS = 1.0
 _OUTBOX_DIRECTORY = "outbox"
 
 
@@ -81,7 +80,7 @@ class PublisherService:
         self._topics = Topics(options.prefix)
         self._session_start = 0  # milliseconds since the epoch
         self._sequences: defaultdict[str, int] = defaultdict(int)
-        self._last_timestamps: defaultdict[str, float] = defaultdict(float)
+        self._timestamps: defaultdict[str, Timestamps] = defaultdict(Timestamps)
         self._unspeakable: set[str] = set()
         self._stopping = False
         directory = None if options.data_dir is None else Path(options.data_dir) / _OUTBOX_DIRECTORY
@@ -174,27 +173,21 @@ class PublisherService:
 
     def _message(self, reading: Reading) -> Message:
         subsystem = reading.collector.subsystem
-        # Two messages of a subsystem never have one timestamp: stores tell them apart by it. A clock that was set back
-        # by more than a moment is followed.
-        timestamp = round(reading.timestamp, 3)
-        last = self._last_timestamps[subsystem]
-        if 0.0 <= last - timestamp < _MOMENT_SECONDS:
-            timestamp = round(last + _MILLISECOND, 3)
+        timestamp = self._timestamps[subsystem].take(round(reading.timestamp * 1000))
         payload = encode(
             reading.fields,
             host=self._options.host,
             subsystem=subsystem,
-            timestamp=timestamp,
+            timestamp=timestamp / 1000,
             sequence=self._sequences[subsystem] + 1,
             session=self._session_start / 1000,
             interval=reading.interval,
         )
         self._sequences[subsystem] += 1
-        self._last_timestamps[subsystem] = timestamp
         return Message(
             self._topics.sample(self._options.host, subsystem),
             payload,
             session=self._session_start,
             sequence=self._sequences[subsystem],
-            timestamp=round(timestamp * 1000),
+            timestamp=timestamp,
         )
