@@ -151,6 +151,9 @@ class PublisherService:
             self._machine,
             host=self._options.host,
             session=self._session_start / 1000,
+            earlier_sessions={
+                start: last for start, last in self._outbox.sessions().items() if start != self._session_start
+            },
             intervals={entry.collector.name: entry.period for entry in self._schedule.entries},
             ignore_interfaces=self._options.choice.ignore_interfaces,
             ignore_devices=self._options.choice.ignore_devices,

@@ -1,6 +1,6 @@
 """The consumer's account of what comes: the parts put together."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Protocol
@@ -147,6 +147,11 @@ class Delivery:
     def heard(self, host: str, *, online: bool) -> None:
         """Note what the status of a host says."""
         self._repairer.heard(host, online=online)
+
+    def told(self, host: str, sessions: Mapping[datetime, Mapping[str, int]]) -> None:
+        """Note what the publisher of a host has of its earlier starts: the last sequence of each subsystem."""
+        for session, last in sessions.items():
+            self._tracker.expect(host, session, last)
 
     def idle(self) -> None:
         """Ask for what is due, and keep the account."""

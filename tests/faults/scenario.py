@@ -14,7 +14,8 @@ from .report import Result
 
 __all__ = ["Killable", "Scenario"]
 
-_SETTLE_SECONDS = 150.0  # a question is asked 15 s after a gap was seen, and again 45 s later
+_SETTLE_SECONDS = 120.0  # a question is asked 15 s after a gap was seen, and again 45 s later
+_END_SECONDS = 20.0
 _LOOK_SECONDS = 0.25
 
 
@@ -127,12 +128,12 @@ class Scenario:
     def _settle(self) -> Result:
         begin = time.monotonic()
         made = self.ledger().made
-        self._until_stored(lambda: made)
+        self._until_stored(made, _SETTLE_SECONDS)
         recovery = time.monotonic() - begin
         for group in self.hosts:
             group.program.stop()
         ledger = self.ledger()
-        self._until_stored(lambda: ledger.made - ledger.waiting)
+        self._until_stored(ledger.made - ledger.waiting, _END_SECONDS)
         self.consumer.program.stop()
         stored = self.stored()
         return Result(
@@ -147,10 +148,10 @@ class Scenario:
             recovery,
         )
 
-    def _until_stored(self, expected: Callable[[], set[Key]]) -> None:
+    def _until_stored(self, expected: set[Key], seconds: float) -> None:
         """Wait until all of that is stored; what is still missing when the time is over is left to the account."""
-        deadline = time.monotonic() + _SETTLE_SECONDS
-        while expected() - self.stored() and time.monotonic() < deadline:
+        deadline = time.monotonic() + seconds
+        while expected - self.stored() and time.monotonic() < deadline:
             time.sleep(_LOOK_SECONDS)
 
 

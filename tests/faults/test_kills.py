@@ -48,6 +48,21 @@ def test_kills_of_the_database_too(
 
 
 @pytest.mark.faults
+def test_publishers_that_ran_for_a_moment_while_nobody_listened(make_scenario: MakeScenario) -> None:
+    """The broker has acknowledged all that they said, and forgets it before a consumer hears of that start."""
+    scenario = make_scenario("mosquitto", persistent=False)
+    scenario.start()
+    scenario.consumer.program.kill()
+    for group in scenario.hosts:
+        for _ in range(2):
+            scenario.fault(group.program.kill, group.program.start)
+            scenario.run_for(1.5)
+    scenario.fault(scenario.broker.kill, scenario.broker.start)
+    scenario.consumer.program.start()
+    scenario.finish()
+
+
+@pytest.mark.faults
 @pytest.mark.parametrize("kind", BROKERS)
 def test_a_broker_whose_store_is_wiped(kind: str, make_scenario: MakeScenario) -> None:
     """While the consumer is away, so that the broker has something to lose."""
