@@ -1,5 +1,6 @@
 """The consumer's account of what comes: the parts put together."""
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,6 +18,8 @@ from .report import Reporter
 from .tracker import Tracker
 
 __all__ = ["Delivery", "Group", "Lease"]
+
+_log = logging.getLogger(__name__)
 
 _BASE = timedelta(days=1)  # hosts that were silent for longer are met like strangers
 _LONGEST_SCAN = timedelta(hours=1)
@@ -209,4 +212,7 @@ class Delivery:
         return learned
 
     def _ask(self, host: str, request: ReplayRequest) -> bool:
-        return self._publish(self._topics.replay(host), encode_replay_request(request))
+        asked = self._publish(self._topics.replay(host), encode_replay_request(request))
+        if asked:
+            _log.debug("asked for %d messages of %r: %r", request.last - request.first + 1, host, request)
+        return asked

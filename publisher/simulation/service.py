@@ -27,7 +27,7 @@ _DIRECTORY = "simulated"
 _DESCRIPTORS = 6  # of a host: connection, waker, outbox, its lock, and one that is read now
 _OTHER_DESCRIPTORS = 64
 _SPREAD_SECONDS = 2.0  # over which the hosts begin, so that they do not sample in step
-_REPEAT_SECONDS = 10.0
+_REPEAT_SECONDS = 3.0
 _BEAT_SECONDS = 2.0
 
 

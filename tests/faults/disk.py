@@ -1,5 +1,7 @@
 """A small file system that can be full."""
 
+import contextlib
+import mmap
 import os
 import subprocess
 import sys
@@ -38,10 +40,10 @@ class SmallDisk:
         subprocess.run(("umount", self.path), check=True)
 
     def fill(self) -> None:
-        """Take all room that is left, but less than a page."""
-        status = os.statvfs(self.path)
-        with self._filler.open("wb") as file:
-            os.posix_fallocate(file.fileno(), 0, status.f_bavail * status.f_frsize)
+        """Take all room that is left, while others write as well."""
+        with self._filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+            while file.write(bytes(mmap.PAGESIZE)):
+                pass
 
     def empty(self) -> None:
         """Undo `fill`."""

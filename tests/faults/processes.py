@@ -199,8 +199,8 @@ class Consumer:
 
     @property
     def asked(self) -> int:
-        """How many messages it has said to be missing."""
-        said = re.findall(r": (\d+) messages? .* missing and asked for$", self.output, re.MULTILINE)
+        """How many messages it has asked for."""
+        said = re.findall(r"^DEBUG asked for (\d+) messages", self.output, re.MULTILINE)
         return sum(int(count) for count in said)
 
     def stored(self, now: float) -> set[Key]:

@@ -18,7 +18,7 @@ class Result(NamedTuple):
         missing: of these neither stored nor in an outbox.
         waiting: not stored yet, in an outbox.
         duplicates: that the consumer has taken and the store has kept once.
-        replayed: that publishers were asked for.
+        asked: that publishers were asked for, each as often as it was.
         recovery_seconds: from the end of the last fault until all was stored.
     """
 
@@ -29,12 +29,12 @@ class Result(NamedTuple):
     missing: int
     waiting: int
     duplicates: int
-    replayed: int
+    asked: int
     recovery_seconds: float
 
 
 FOUND: pytest.StashKey[list[Result]] = pytest.StashKey()
-_COLUMNS = ("faults", "messages", "missing", "waiting", "duplicates", "replayed", "recovery s", "seed")
+_COLUMNS = ("faults", "messages", "missing", "waiting", "duplicates", "asked for", "recovery s", "seed")
 _NAME_WIDTH = 58
 
 
@@ -43,6 +43,6 @@ def heading() -> str:
 
 
 def line(result: Result) -> str:
-    values = [result.faults, result.messages, result.missing, result.waiting, result.duplicates, result.replayed]
+    values = [result.faults, result.messages, result.missing, result.waiting, result.duplicates, result.asked]
     numbers = "".join(f"{value:11}" for value in values)
     return f"{result.scenario:{_NAME_WIDTH}}{numbers}{result.recovery_seconds:11.1f}{result.seed:11}"

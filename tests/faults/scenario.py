@@ -141,7 +141,7 @@ class Scenario:
             self._seed,
             self._faults,
             len(ledger.made | stored),
-            len(ledger.made - stored - ledger.waiting) + _holes(stored | ledger.waiting),
+            len(ledger.made - stored - ledger.waiting) + _holes(ledger.made | stored),
             len(ledger.waiting - stored),
             self.consumer.taken - len(stored),
             self.consumer.asked,

@@ -75,7 +75,7 @@ def test_a_clock_that_is_set(whose: str, wall_clock: WallClock, make_scenario: M
     scenario.start()
     for seconds in (3600, 0, -3, -3600, 0):
         scenario.fault(lambda seconds=seconds: wall_clock.set(seconds))
-        scenario.run_for(4)
+        scenario.run_for(3)
     scenario.broker.kill()  # what is in the outboxes now has such times, too
     scenario.fault(lambda: wall_clock.set(-1))
     scenario.run_for(2)
@@ -100,6 +100,8 @@ def test_disks_that_are_full(
     scenario.run_for(3)
     scenario.broker.start()
     outboxes.empty()
+    for group in scenario.hosts:
+        scenario.says(group, "can be used again; messages are kept there")
     scenario.fault(history.fill)
     scenario.says(scenario.consumer, "what has come cannot be stored")
     scenario.run_for(3)
