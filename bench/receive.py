@@ -7,7 +7,7 @@ one in on_message and acknowledges each; the receiver takes batches of 500 and a
 microseconds of CPU of this process for each message (the least of the runs) and messages in each second.
 """
 
-import importlib.util
+import importlib
 import sys
 import tempfile
 import threading
@@ -37,13 +37,8 @@ class Run(NamedTuple):
 
 def load_broker() -> Any:
     """Return the tests' `Broker`, which starts either program on a free port."""
-    path = Path(__file__).parents[1] / "tests" / "brokers.py"
-    specification = importlib.util.spec_from_file_location("brokers", path)
-    if specification is None or specification.loader is None:
-        raise FileNotFoundError(path)
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-    return module.Broker
+    sys.path.append(str(Path(__file__).parents[1]))
+    return importlib.import_module("tests.brokers").Broker
 
 
 def paho(options: MqttOptions, *, clean: bool, **arguments: Any) -> Client:

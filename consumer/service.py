@@ -43,6 +43,8 @@ class ConsumerOptions(Struct, frozen=True, kw_only=True):
         influxdb: where InfluxDB is; None for the embedded store.
         retention_seconds: how long every sample is kept.
         rollup_retention_seconds: how long the means of each minute are kept.
+        maximum_hosts: how many hosts are stored.
+        maximum_entries: new entries of one host in one map in a day.
         share: name of the group of consumers that share the storing; None to store everything.
         heartbeat_file: renewed while messages are received and stored; None for none.
         log_level: of Python's logging.
@@ -55,13 +57,20 @@ class ConsumerOptions(Struct, frozen=True, kw_only=True):
     influxdb: InfluxOptions | None = None
     retention_seconds: float
     rollup_retention_seconds: float
+    maximum_hosts: int = 1000
+    maximum_entries: int = 1000
     share: str | None = None
     heartbeat_file: str | None = None
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
 
 def make_writer(
-    *, data_dir: str, influxdb: InfluxOptions | None, retention_seconds: float, rollup_retention_seconds: float
+    *,
+    data_dir: str,
+    influxdb: InfluxOptions | None,
+    retention_seconds: float,
+    rollup_retention_seconds: float,
+    maximum_entries: int,
 ) -> Writer:
     """Return the store that the options choose; they are those of `ConsumerOptions`.
 
@@ -70,11 +79,19 @@ def make_writer(
     if influxdb is not None:
         from .storage.influxdb.writer import InfluxWriter
 
-        return InfluxWriter(influxdb, retention=retention_seconds, rollup_retention=rollup_retention_seconds)
+        return InfluxWriter(
+            influxdb,
+            retention=retention_seconds,
+            rollup_retention=rollup_retention_seconds,
+            maximum_entries=maximum_entries,
+        )
     from .storage.embedded import EmbeddedWriter
 
     return EmbeddedWriter(
-        Path(data_dir) / HISTORY_FILE, retention=retention_seconds, rollup_retention=rollup_retention_seconds
+        Path(data_dir) / HISTORY_FILE,
+        retention=retention_seconds,
+        rollup_retention=rollup_retention_seconds,
+        maximum_entries=maximum_entries,
     )
 
 
@@ -122,6 +139,7 @@ class StoreService:
             influxdb=options.influxdb,
             retention_seconds=options.retention_seconds,
             rollup_retention_seconds=options.rollup_retention_seconds,
+            maximum_entries=options.maximum_entries,
         )
         # Of the embedded store there is one writer: while another has it we must not take its session from it, either.
         self._may_wait = options.influxdb is not None
@@ -137,7 +155,13 @@ class StoreService:
             clock=clock,
             patience=patience,
         )
-        self._role = StoreRole(self._topics, self._writer, self._dead_letters, delivery=self._delivery)
+        self._role = StoreRole(
+            self._topics,
+            self._writer,
+            self._dead_letters,
+            maximum_hosts=options.maximum_hosts,
+            delivery=self._delivery,
+        )
         self._handover = Handover(self._directory)
         self._heartbeat = Heartbeat(options.heartbeat_file, clock=clock)
         self._receiver: Receiver | None = None
@@ -165,6 +189,7 @@ class StoreService:
             else:
                 self._share(self._options.share)
         finally:
+            self._role.close()
             self._delivery.close()
             self._writer.close()
 

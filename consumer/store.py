@@ -25,7 +25,8 @@ from hostpulse.bus.topics import HostTopic, Topics, escape, unescape
 
 from .dead_letter import DeadLetter, DeadLetterFile
 from .delivery import Delivery
-from .storage import RejectedLine, StorageError, TooManyDevicesError, UnstorableError, Writer
+from .hosts import Crowd, Hosts
+from .storage import RejectedLine, StorageError, TooManyDevicesError, TooManyError, UnstorableError, Writer
 
 __all__ = ["NOTES", "Fault", "StoreRole"]
 
@@ -38,6 +39,7 @@ NOTES = frozenset({"status", "info"})
 _STATUSES = {b"online": True, b"offline": False}
 _Moment = Annotated[datetime, msgspec.Meta(tz=True)]
 _REPORT_SECONDS = 60.0
+_UPKEEP_SECONDS = 0.25  # of every five; a slice takes some hundredths
 _NEWEST = 16  # samples at the end of a batch; among them may be old ones that come late
 
 
@@ -88,6 +90,7 @@ class StoreRole:
         topics: the prefix.
         writer: a store, opened by the first batch if it is not open yet.
         dead_letters: where unusable messages go.
+        maximum_hosts: how many hosts are stored; see `Hosts`.
         delivery: is told what is stored, and keeps account of what is not; None for no account.
         wall: seconds since the epoch.
         monotonic: seconds.
@@ -104,6 +107,7 @@ class StoreRole:
         writer: Writer,
         dead_letters: DeadLetterFile,
         *,
+        maximum_hosts: int = 1000,
         delivery: Delivery | None = None,
         wall: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
@@ -115,10 +119,13 @@ class StoreRole:
         self._wall = wall
         self._monotonic = monotonic
         self._inventory = msgspec.json.Decoder(Inventory)
-        self._parse = lru_cache(maxsize=65536)(lambda topic: topics.parse(topic.decode()))
+        self._parse = lru_cache(maxsize=16_384)(lambda topic: topics.parse(topic.decode()))
         self._next_report = 0.0
         self._unreported = 0
-        self._refused: set[str] = set()
+        self._last: DeadLetter | None = None
+        self._hosts = Hosts(writer, maximum_hosts, wall=wall, monotonic=monotonic)
+        self._crowd = Crowd(dead_letters.path, monotonic=monotonic)
+        self._refused: set[tuple[str, bool]] = set()
         self._upkeep_trouble = ""
         self.received = 0
         self.stored_rows = 0
@@ -136,14 +143,15 @@ class StoreRole:
             StorageError: nothing was stored.
             OSError: the unusable messages could not be put into the dead-letter file.
         """
-        faults = self.store(batch)
+        faults = self._chosen(self.store(batch))
         if faults:
             unusable = [
                 DeadLetter(batch.topics[fault.index], batch.payloads[fault.index], fault.error, fault.row)
                 for fault in faults
             ]
             self._dead_letters.keep(unusable)
-            self._report(unusable)
+            self._count([letter for letter in unusable if not isinstance(letter.error, TooManyError)])
+            self._report()
         self.received += len(batch.topics)
 
     def store(self, batch: Batch) -> list[Fault]:
@@ -156,6 +164,7 @@ class StoreRole:
             StorageError: nothing was stored.
         """
         self._writer.open()  # it may have been away until now
+        self._hosts.load()
         if self._delivery is not None:
             self._delivery.begin()
         samples, owners, notes, faults = self._understand(batch)
@@ -187,9 +196,13 @@ class StoreRole:
             self._delivery.stored(samples)
 
     def idle(self) -> None:
-        """Do a slice of the store's upkeep; what keeps it from that is said once, and tried again at the next call."""
+        """Do slices of the store's upkeep, for a short while; what keeps it from that is said once, and tried again."""
+        self._crowd.report()
+        enough = self._monotonic() + _UPKEEP_SECONDS
         try:
-            self._writer.maintain(self._wall())
+            # More than one: what many hosts bring between two calls has to go between two calls, too.
+            while self._writer.maintain(self._wall()).more and self._monotonic() < enough:
+                pass
         except StorageError as error:
             if str(error) != self._upkeep_trouble:
                 self._upkeep_trouble = str(error)
@@ -197,8 +210,15 @@ class StoreRole:
         else:
             self._upkeep_trouble = ""
 
+    def close(self) -> None:
+        """Say what was not said yet, because it was not a minute ago that something was."""
+        self._crowd.report(at_once=True)
+        self._next_report = 0.0
+        self._report()
+
     def _understand(self, batch: Batch) -> _Understood:
         now = datetime.fromtimestamp(self._wall(), UTC)
+        known = self._hosts.known
         samples, owners, notes, faults = understood = _Understood([], [], {}, [])
         for index, (name, payload) in enumerate(zip(batch.topics, batch.payloads, strict=True)):
             try:
@@ -206,11 +226,16 @@ class StoreRole:
                 if topic.leaf in NOTES:
                     note = self._note(topic, payload)
                     if note is not None:
+                        if note.host not in known:
+                            self._hosts.admit(note.host)
                         notes[name] = index, note
                 elif topic.leaf in _NOT_SAMPLES or index in batch.retained:
                     continue  # a sample that the broker kept is one that somebody made it keep, and came before
                 else:
-                    samples.append(decode(topic, payload, now=now))
+                    sample = decode(topic, payload, now=now)
+                    if sample.envelope.host not in known:
+                        self._hosts.admit(sample.envelope.host)
+                    samples.append(sample)
                     owners.append(index)
             except MessageError as error:
                 faults.append(Fault(index, error))
@@ -253,19 +278,30 @@ class StoreRole:
             raise WrongTopicError(f"an inventory of {inventory.host!r} on the topic of {topic.host!r}")
         return _Note(host, info=text, sessions=sessions)
 
+    def _chosen(self, faults: list[Fault]) -> list[Fault]:
+        """Return the faults whose messages are to be kept: all, but of what there is too much only a few."""
+        crowd = {index: fault.error for index, fault in enumerate(faults) if isinstance(fault.error, TooManyError)}
+        if not crowd:
+            return faults
+        passed_over = set(list(crowd)[self._crowd.pick(crowd.values()) :])
+        return [fault for index, fault in enumerate(faults) if index not in passed_over]
+
     def _refuse(self, refusal: TooManyDevicesError) -> None:
         """Say once for each table that it is full; what it did not take is lost, and would not fit later either."""
-        if refusal.table not in self._refused:
-            self._refused.add(refusal.table)
+        if (refusal.table, refusal.is_of_host) not in self._refused:
+            self._refused.add((refusal.table, refusal.is_of_host))
             _log.error("%s", refusal)
 
-    def _report(self, unusable: list[DeadLetter]) -> None:
+    def _count(self, unusable: list[DeadLetter]) -> None:
+        if unusable:
+            self._unreported += len(unusable)
+            self._last = unusable[-1]
+
+    def _report(self) -> None:
         """Say that messages were unusable, at most once a minute."""
-        self._unreported += len(unusable)
-        now = self._monotonic()
-        if now < self._next_report:
+        now, last = self._monotonic(), self._last
+        if last is None or now < self._next_report:
             return
-        last = unusable[-1]
         _log.warning(
             "%d unusable %s, kept in %s; the last one on %s: %s",
             self._unreported,
@@ -274,7 +310,7 @@ class StoreRole:
             ascii(last.topic.decode("utf-8", "replace")[:100]),
             last.error,
         )
-        self._unreported = 0
+        self._unreported, self._last = 0, None
         self._next_report = now + _REPORT_SECONDS
 
 
@@ -296,5 +332,5 @@ def _faults_of(rejected: Iterable[RejectedLine], owners: list[int]) -> list[Faul
     faults: list[Fault] = []
     for index, (first, *others) in of_message.items():
         more = f" (and {len(others)} more of its rows)" if others else ""
-        faults.append(Fault(index, UnstorableError(f"{first.error}{more}"), first.line))
+        faults.append(Fault(index, type(first.error)(f"{first.error}{more}"), first.line))
     return faults

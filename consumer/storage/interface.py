@@ -352,6 +352,17 @@ class Writer(Protocol):
         """
         ...
 
+    def hosts(self, now: float) -> set[str] | None:
+        """Return the hosts that raw rows, or a status without any rows, are kept of; None if they cannot be read.
+
+        Args:
+            now: seconds since the epoch.
+
+        Raises:
+            StorageUnavailableError: not now.
+        """
+        ...
+
     def note_host(self, host: str, *, online: bool | None = None, info: str | None = None) -> None:
         """Remember what a host's retained `status` or `info` says; None leaves what is known.
 

@@ -4,6 +4,7 @@ import sqlite3
 
 from hostpulse.bus.fields import MAXIMUM_ENTRIES
 
+from ..limit import EntryLimit
 from .schema import DEVICE_MASK, DEVICE_SEEN_STEP, TableInfo
 
 __all__ = ["Devices"]
@@ -15,11 +16,17 @@ class Devices:
     Args:
         connection: of the writer.
         info: the table.
+        limit: of the new devices of one host.
+
+    Attributes:
+        is_full: whether the last device that was not admitted found the table full; else its host had too many.
     """
 
-    def __init__(self, connection: sqlite3.Connection, info: TableInfo) -> None:
+    def __init__(self, connection: sqlite3.Connection, info: TableInfo, limit: EntryLimit) -> None:
         self._connection = connection
         self._info = info
+        self._limit = limit
+        self.is_full = False
         self._known: dict[tuple[str, str], tuple[int, int]] | None = None
         self._free: list[int] = []
 
@@ -46,6 +53,7 @@ class Devices:
     def forget(self) -> None:
         """Drop what was remembered, because the database may say otherwise: a transaction was undone."""
         self._known = None
+        self._limit.forget()
 
     def remove_unseen(self, before: int) -> list[str]:
         """Remove devices that have no rows since a moment, so that new ones find a number; return their hosts.
@@ -58,7 +66,7 @@ class Devices:
         ).fetchall()
         if gone:
             self._connection.executemany("DELETE FROM _device WHERE id = ?", [(device,) for device, _ in gone])
-            self.forget()
+            self._known = None
         return [host for _, host in gone]
 
     def _load(self) -> dict[tuple[str, str], tuple[int, int]]:
@@ -72,7 +80,8 @@ class Devices:
         return self._known
 
     def _add(self, known: dict[tuple[str, str], tuple[int, int]], host: str, key: str, moment: int) -> int | None:
-        if not self._free:
+        self.is_full = not self._free
+        if self.is_full or not self._limit.admits(host):
             return None
         number = self._free.pop()
         self._connection.execute(

@@ -203,5 +203,7 @@ def consumer_options(settings: Settings, mqtt: MqttOptions) -> ConsumerOptions:
         heartbeat_file=_text(settings.heartbeat_file),
         retention_seconds=settings.store.retention_seconds,
         rollup_retention_seconds=settings.store.rollup_retention_seconds,
+        maximum_hosts=settings.store.maximum_hosts,
+        maximum_entries=settings.store.maximum_entries,
         log_level=settings.log_level,
     )
