@@ -5,10 +5,10 @@ BIN := .venv/bin
 PYTEST_ARGUMENTS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install up test check fuzz soak bench docs clean
+.PHONY: help install up test test-faults check fuzz soak bench docs clean
 
 help: ## List the targets
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
 
 install: .venv/installed ## Make .venv with .venv/bin/hostpulse
 
@@ -17,6 +17,9 @@ up: .venv/installed ## Run broker, publisher and consumer on this machine (ARGUM
 
 test: .venv/installed-test ## Run the tests (PYTEST_ARGUMENTS="-k name" passes options on)
 	@$(BIN)/python -m pytest $(PYTEST_ARGUMENTS)
+
+test-faults: .venv/installed-test ## Kill, cut off, fill and confuse everything for ten minutes, and count the messages
+	@$(BIN)/python -m pytest tests/faults -m "" $(PYTEST_ARGUMENTS)
 
 check: .venv/installed-check ## Lint, check formatting and types
 	@$(BIN)/ruff check

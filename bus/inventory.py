@@ -43,6 +43,13 @@ class Inventory(Struct, kw_only=True):
     timestamp: Annotated[str, Meta(description="When it was gathered; RFC 3339, UTC.")]
     session: Annotated[str, Meta(description="When the publisher was started; RFC 3339, UTC.")]
     versions: Annotated[dict[str, str], Meta(description="Of hostpulse and Python.")]
+    earlier_sessions: Annotated[
+        dict[str, dict[str, Annotated[int, Meta(ge=1, le=2**63 - 1)]]],
+        Meta(
+            description="Earlier starts of which the publisher still has messages; last sequence of each subsystem.",
+            max_length=64,
+        ),
+    ] = {}
     intervals: Annotated[dict[str, float], Meta(description="Seconds between two readings of each collector.")]
     platform: Annotated[Text, Meta(description="Operating system and its version.")] = UNSET
     kernel: Annotated[Text, Meta(description="Release of the kernel.")] = UNSET

@@ -3,11 +3,11 @@
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import msgspec
 
@@ -37,6 +37,7 @@ NOTES = frozenset({"status", "info"})
 """What a host says about itself; the broker keeps the last of each and gives it at every connection."""
 
 _STATUSES = {b"online": True, b"offline": False}
+_Moment = Annotated[datetime, msgspec.Meta(tz=True)]
 _REPORT_SECONDS = 60.0
 _UPKEEP_SECONDS = 0.25  # of every five; a slice takes some hundredths
 _NEWEST = 16  # samples at the end of a batch; among them may be old ones that come late
@@ -63,6 +64,7 @@ class _Note(NamedTuple):
     host: str
     online: bool | None = None
     info: str | None = None
+    sessions: Mapping[datetime, Mapping[str, int]] = {}
 
 
 class _Understood(NamedTuple):
@@ -169,12 +171,15 @@ class StoreRole:
         if samples:
             written = self._writer.write(samples)
             self._note_stored(samples, written.rows)
+            _log.debug("stored %d samples", len(samples))
             for refusal in written.refused:
                 self._refuse(refusal)
             faults += _faults_of(written.rejected, owners)
         for index, note in notes.values():
-            if self._delivery is not None and note.online is not None:
-                self._delivery.heard(note.host, online=note.online)
+            if self._delivery is not None:
+                if note.online is not None:
+                    self._delivery.heard(note.host, online=note.online)
+                self._delivery.told(note.host, note.sessions)
             try:
                 self._writer.note_host(note.host, online=note.online, info=note.info)
             except TooManyDevicesError as refusal:
@@ -262,15 +267,16 @@ class StoreRole:
         try:
             text = payload.decode()
             inventory = self._inventory.decode(text)
+            sessions = _sessions_of(inventory)
         except msgspec.ValidationError as error:
             raise WrongTypeError(f"inventory: {error}") from None
-        except (msgspec.DecodeError, UnicodeError) as error:
+        except (msgspec.DecodeError, UnicodeError, OverflowError) as error:
             raise MalformedError(f"inventory: {error}") from None
         except RecursionError:
             raise MalformedError("inventory: nested too deeply") from None
         if inventory.host != host:
             raise WrongTopicError(f"an inventory of {inventory.host!r} on the topic of {topic.host!r}")
-        return _Note(host, info=text)
+        return _Note(host, info=text, sessions=sessions)
 
     def _chosen(self, faults: list[Fault]) -> list[Fault]:
         """Return the faults whose messages are to be kept: all, but of what there is too much only a few."""
@@ -306,6 +312,16 @@ class StoreRole:
         )
         self._unreported, self._last = 0, None
         self._next_report = now + _REPORT_SECONDS
+
+
+def _sessions_of(inventory: Inventory) -> dict[datetime, Mapping[str, int]]:
+    """Return the last sequence of each subsystem by start of a publisher.
+
+    Raises:
+        msgspec.ValidationError: a start is no moment.
+        OverflowError: one is beyond what a calendar has.
+    """
+    return {msgspec.convert(start, _Moment).astimezone(UTC): last for start, last in inventory.earlier_sessions.items()}
 
 
 def _faults_of(rejected: Iterable[RejectedLine], owners: list[int]) -> list[Fault]:

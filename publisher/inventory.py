@@ -3,6 +3,7 @@
 import os
 import platform
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 from msgspec import UNSET
 
@@ -54,6 +55,7 @@ def take_inventory(
     host: str,
     session: float,
     intervals: Mapping[str, float],
+    earlier_sessions: Mapping[int, Mapping[str, int]] = MappingProxyType({}),
     ignore_interfaces: Sequence[str] = (),
     ignore_devices: Sequence[str] = (),
 ) -> Inventory:
@@ -64,6 +66,7 @@ def take_inventory(
         host: name that it is published under.
         session: start of the publisher, seconds since the epoch.
         intervals: seconds between two readings, by collector.
+        earlier_sessions: last sequence of each subsystem, by earlier starts, milliseconds since the epoch.
         ignore_interfaces: patterns of interfaces to leave out.
         ignore_devices: patterns of block devices to leave out.
     """
@@ -76,6 +79,7 @@ def take_inventory(
         session=format_timestamp(session),
         versions={"hostpulse": __version__, "python": platform.python_version()},
         intervals=dict(intervals),
+        earlier_sessions={format_timestamp(start / 1000): dict(last) for start, last in earlier_sessions.items()},
         platform=platform_name(machine) or platform.platform(aliased=True, terse=True),
         kernel=read_line(f"{machine.proc}/sys/kernel/osrelease") or platform.release(),
         vendor=read_line(f"{dmi}/sys_vendor") or UNSET,

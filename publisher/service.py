@@ -14,20 +14,19 @@ from hostpulse.bus.heartbeat import Heartbeat
 from hostpulse.bus.mqtt import MqttOptions, Publication, Session
 from hostpulse.bus.topics import Topics
 
-from .collectors import Choice, build
+from .collectors import Choice, Collector, build
 from .health import HealthCollector
 from .inventory import take_inventory
 from .machine import Machine
 from .outbox import Message, Outbox, OutboxOptions
 from .schedule import Reading, Schedule
+from .timestamps import Timestamps
 
 __all__ = ["PublisherOptions", "PublisherService"]
 
 _log = logging.getLogger(__name__)
 
 _DRAIN_SECONDS = 5.0
-_MILLISECOND = 0.001
-_MOMENT_SECONDS = 1.0
 _OUTBOX_DIRECTORY = "outbox"
 
 
@@ -64,16 +63,24 @@ class PublisherOptions(Struct, frozen=True, kw_only=True):
 
 
 class PublisherService:
-    """Samples one machine and publishes it, until `stop`."""
+    """Samples one machine and publishes it, until `stop`.
 
-    def __init__(self, options: PublisherOptions, machine: Machine) -> None:
+    Args:
+        options: all that it is told.
+        machine: what is sampled.
+        collectors: what samples it; None for those of this operating system.
+    """
+
+    def __init__(
+        self, options: PublisherOptions, machine: Machine, *, collectors: Sequence[Collector] | None = None
+    ) -> None:
         self._options = options
         self._machine = machine
         self._clock = machine.clock
         self._topics = Topics(options.prefix)
         self._session_start = 0  # milliseconds since the epoch
         self._sequences: defaultdict[str, int] = defaultdict(int)
-        self._last_timestamps: defaultdict[str, float] = defaultdict(float)
+        self._timestamps: defaultdict[str, Timestamps] = defaultdict(Timestamps)
         self._unspeakable: set[str] = set()
         self._stopping = False
         directory = None if options.data_dir is None else Path(options.data_dir) / _OUTBOX_DIRECTORY
@@ -90,9 +97,9 @@ class PublisherService:
             clock=self._clock.monotonic,
         )
         self._heartbeat = Heartbeat(options.heartbeat_file, clock=self._clock.monotonic)
-        collectors = build(machine, options.choice)
+        scheduled = build(machine, options.choice) if collectors is None else list(collectors)
         if "publisher" not in options.choice.disable:
-            collectors.append(
+            scheduled.append(
                 HealthCollector(
                     self._clock,
                     outbox=self._outbox,
@@ -100,7 +107,7 @@ class PublisherService:
                     entries=lambda: self._schedule.entries,
                 )
             )
-        self._schedule = Schedule(collectors, interval=options.interval, clock=self._clock, wake=self._session.wake)
+        self._schedule = Schedule(scheduled, interval=options.interval, clock=self._clock, wake=self._session.wake)
 
     def run(self, beat: Callable[[], None] = lambda: None) -> None:
         """Publish until `stop`; then send what is out, say `offline` and disconnect.
@@ -144,6 +151,9 @@ class PublisherService:
             self._machine,
             host=self._options.host,
             session=self._session_start / 1000,
+            earlier_sessions={
+                start: last for start, last in self._outbox.sessions().items() if start != self._session_start
+            },
             intervals={entry.collector.name: entry.period for entry in self._schedule.entries},
             ignore_interfaces=self._options.choice.ignore_interfaces,
             ignore_devices=self._options.choice.ignore_devices,
@@ -166,27 +176,21 @@ class PublisherService:
 
     def _message(self, reading: Reading) -> Message:
         subsystem = reading.collector.subsystem
-        # Two messages of a subsystem never have one timestamp: stores tell them apart by it. A clock that was set back
-        # by more than a moment is followed.
-        timestamp = round(reading.timestamp, 3)
-        last = self._last_timestamps[subsystem]
-        if 0.0 <= last - timestamp < _MOMENT_SECONDS:
-            timestamp = round(last + _MILLISECOND, 3)
+        timestamp = self._timestamps[subsystem].take(round(reading.timestamp * 1000))
         payload = encode(
             reading.fields,
             host=self._options.host,
             subsystem=subsystem,
-            timestamp=timestamp,
+            timestamp=timestamp / 1000,
             sequence=self._sequences[subsystem] + 1,
             session=self._session_start / 1000,
             interval=reading.interval,
         )
         self._sequences[subsystem] += 1
-        self._last_timestamps[subsystem] = timestamp
         return Message(
             self._topics.sample(self._options.host, subsystem),
             payload,
             session=self._session_start,
             sequence=self._sequences[subsystem],
-            timestamp=round(timestamp * 1000),
+            timestamp=timestamp,
         )

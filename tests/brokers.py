@@ -76,6 +76,7 @@ class Broker:
         persistent: mosquitto keeps sessions, queues and retained messages on disk; nats-server always does.
         window: messages that it sends a client without an acknowledgement.
         settings: further lines of mosquitto's configuration.
+        address: where it listens. Not for containers.
     """
 
     def __init__(
@@ -89,8 +90,10 @@ class Broker:
         persistent: bool = False,
         window: int = 1000,
         settings: str = "",
+        address: str = HOST,
     ) -> None:
         self.kind = kind
+        self.address = address
         self.port = free_port()
         self._directory = directory
         self._password = password
@@ -122,7 +125,7 @@ class Broker:
     def _configure_mosquitto(self, *, persistent: bool, window: int, settings: str) -> Path:
         store = str(self._directory / "store") if persistent else None
         lines = [
-            *mosquitto_lines(f"{self.port} {HOST}", window=window, store=store),
+            *mosquitto_lines(f"{self.port} {self.address}", window=window, store=store),
             f"allow_anonymous {'false' if self._password else 'true'}",
             settings,
         ]
@@ -141,7 +144,7 @@ class Broker:
         return path
 
     def _configure_nats_server(self, window: int) -> Path:
-        mqtt: dict[str, object] = {"listen": f"{HOST}:{self.port}", "ack_wait": "2s", "max_ack_pending": window}
+        mqtt: dict[str, object] = {"listen": f"{self.address}:{self.port}", "ack_wait": "2s", "max_ack_pending": window}
         if self._certificates:
             mqtt["tls"] = {
                 "cert_file": str(self._certificates.server),
@@ -163,7 +166,7 @@ class Broker:
 
     def options(self, client_id: str, **changes: object) -> MqttOptions:
         """Return the options of a client that may connect."""
-        values: dict[str, object] = {"host": HOST, "port": self.port, "client_id": client_id}
+        values: dict[str, object] = {"host": self.address, "port": self.port, "client_id": client_id}
         if self._password:
             values |= {"username": USERNAME, "password": self._password}
         if self._certificates:
@@ -188,7 +191,7 @@ class Broker:
                 login += len(text).to_bytes(2, "big") + text.encode()
         body = b"\0\4MQTT\4" + bytes((flags,)) + b"\0\x3c" + b"\0\5probe" + login
         try:
-            with socket.create_connection((HOST, self.port), timeout=5) as plain:
+            with socket.create_connection((self.address, self.port), timeout=5) as plain:
                 if self._ask_certificate:
                     return True
                 stream = self._encrypted(plain) if self._certificates else plain
@@ -208,6 +211,12 @@ class Broker:
     def kill(self) -> None:
         """End it without a chance to save anything."""
         self._server.kill()
+
+    def forget(self) -> None:
+        """Remove what it has stored; to be called while it does not run. Not for containers."""
+        store = self._directory / "store"
+        shutil.rmtree(store)
+        store.mkdir()
 
     def stop(self) -> None:
         """End it properly."""

@@ -82,22 +82,33 @@ class Program:
         command: with its arguments.
         log: file that gets what it says.
         environment: variables beside our own.
+        standard_input: file that it reads there; None for ours.
     """
 
     def __init__(
-        self, command: Sequence[str | Path], log: Path, *, environment: Mapping[str, str] | None = None
+        self,
+        command: Sequence[str | Path],
+        log: Path,
+        *,
+        environment: Mapping[str, str] | None = None,
+        standard_input: Path | None = None,
     ) -> None:
         self._command = list(command)
+        self._standard_input = standard_input
         self._log = log
         self._environment = dict(environment or {})
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        with self._log.open("ab") as log:
+        with (
+            self._log.open("ab") as log,
+            contextlib.nullcontext() if self._standard_input is None else self._standard_input.open("rb") as given,
+        ):
             # In a session of its own: should the shell that started the tests end while a server is stopped, the kernel
             # would hang up on the whole process group.
             self._process = subprocess.Popen(
                 self._command,
+                stdin=given,
                 stdout=log,
                 stderr=log,
                 env={**os.environ, **self._environment},

@@ -1,6 +1,7 @@
 """The consumer's account of what comes: the parts put together."""
 
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Protocol
@@ -17,6 +18,8 @@ from .report import Reporter
 from .tracker import Tracker
 
 __all__ = ["Delivery", "Group", "Lease"]
+
+_log = logging.getLogger(__name__)
 
 _BASE = timedelta(days=1)  # hosts that were silent for longer are met like strangers
 _LONGEST_SCAN = timedelta(hours=1)
@@ -148,6 +151,11 @@ class Delivery:
         """Note what the status of a host says."""
         self._repairer.heard(host, online=online)
 
+    def told(self, host: str, sessions: Mapping[datetime, Mapping[str, int]]) -> None:
+        """Note what the publisher of a host has of its earlier starts: the last sequence of each subsystem."""
+        for session, last in sessions.items():
+            self._tracker.expect(host, session, last)
+
     def idle(self) -> None:
         """Ask for what is due, and keep the account."""
         self._leads = self._begun if self._group is None else self._lead(self._group)
@@ -204,4 +212,7 @@ class Delivery:
         return learned
 
     def _ask(self, host: str, request: ReplayRequest) -> bool:
-        return self._publish(self._topics.replay(host), encode_replay_request(request))
+        asked = self._publish(self._topics.replay(host), encode_replay_request(request))
+        if asked:
+            _log.debug("asked for %d messages of %r: %r", request.last - request.first + 1, host, request)
+        return asked

@@ -217,8 +217,11 @@ class Repairer:
     def _ask_for_tail(self, tail: Tail) -> bool:
         if not self._online.get(tail.host):
             return False
-        last = min(tail.last, tail.first + MAXIMUM_REPLAY_MESSAGES - 1)
-        request = ReplayRequest(session=tail.session, subsystem=tail.subsystem, first=tail.first, last=last)
+        first = self._tracker.first_unheard(tail)
+        last = min(tail.last, first + MAXIMUM_REPLAY_MESSAGES - 1)
+        if first > last:  # it has come meanwhile
+            return True
+        request = ReplayRequest(session=tail.session, subsystem=tail.subsystem, first=first, last=last)
         return self._send(tail.host, request)
 
     def _count(self, losses: list[Loss]) -> None:

@@ -1,7 +1,7 @@
 """Which messages of each host and subsystem have come."""
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import NamedTuple
 
@@ -175,6 +175,34 @@ class Tracker:
     def known(self, host: str) -> bool:
         """Return whether anything of a host has been noted."""
         return host in self._known_since
+
+    def expect(self, host: str, session: datetime, last: Mapping[str, int]) -> None:
+        """Note what a publisher has of an earlier start, so that what nobody has heard of is asked for.
+
+        Args:
+            host: name of the machine.
+            session: the start.
+            last: the highest sequence of each subsystem.
+        """
+        known = self._known_since.get(host)
+        if known is None or session < known:
+            return  # what a host said before it was met is not missed
+        for subsystem, highest in last.items():
+            stream = self._streams.get((host, subsystem))
+            if stream is None or (len(stream.sessions) >= _MOST_SESSIONS and session < min(stream.sessions)):
+                continue
+            tail = Tail(host, subsystem, session, 1, highest)
+            first = self.first_unheard(tail)
+            if first <= highest and len(self.tails) < _MOST_TAILS:
+                self.tails.append(tail._replace(first=first))
+                if len(self._asked_tails) < _MOST_TAILS:  # who makes sessions up must not fill our memory
+                    self._asked_tails.add((host, subsystem, session))
+
+    def first_unheard(self, tail: Tail) -> int:
+        """Return the lowest number of the end of a session that is above all that have come."""
+        stream = self._streams.get((tail.host, tail.subsystem))
+        runs = None if stream is None else stream.sessions.get(tail.session)
+        return tail.first if runs is None else max(tail.first, runs.top.end)
 
     def restore(self, host: str, subsystem: str, session: datetime, runs: Runs) -> None:
         """Take what is known of a session from an earlier life; to be called before anything of it is noted."""

@@ -1,8 +1,8 @@
 """What becomes of a message from its making to the broker's acknowledgement."""
 
 import logging
-from collections import deque
-from collections.abc import Callable, Iterator
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from hostpulse.bus.mqtt import Publication
@@ -26,6 +26,7 @@ _MEMORY_MESSAGES = 50_000
 _MEMORY_BYTES = 16 * 1024 * 1024
 _RETRY_SECONDS = 10.0
 _BATCH = 256
+_MOST_SESSIONS = 16  # that are told of
 
 
 class _Waiting:
@@ -119,6 +120,19 @@ class Outbox:
     def dropped_messages(self) -> int:
         """How many were given up before they were sent: no room, too old, or not to be read any more."""
         return self._given_up + (0 if self._backlog is None else self._backlog.lost)
+
+    def sessions(self) -> Mapping[int, Mapping[str, int]]:
+        """Return which starts of a publisher it has messages of, as far as that is known without reading more.
+
+        Returns:
+            By start, in milliseconds since the epoch, the highest sequence of each subsystem.
+        """
+        found: defaultdict[int, dict[str, int]] = defaultdict(dict)
+        for segment in () if self._backlog is None or self._log is None else self._log.segments:
+            for (session, subsystem), highest in segment.highest.items():
+                known = found[session]
+                known[subsystem] = max(highest, known.get(subsystem, 0))
+        return {session: found[session] for session in sorted(found)[-_MOST_SESSIONS:]}
 
     def _in_memory(self) -> Iterator[_Waiting]:
         yield from self._in_flight.values()

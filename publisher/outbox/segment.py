@@ -1,7 +1,7 @@
 """One file of the log."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from io import RawIOBase
 from pathlib import Path
 from typing import NamedTuple
@@ -60,6 +60,10 @@ class _Index:
         else:
             self._found = None
 
+    @property
+    def highest(self) -> Mapping[tuple[int, str], int]:
+        return {key: highest for key, (_, highest) in (self._found or {}).items()}
+
     def bounds(self, session: int, subsystem: str) -> Bounds | None:
         if self._found is None:
             return Bounds(0, 2**63, exact=False)
@@ -116,6 +120,11 @@ class Segment:
     def bounds(self, session: int, subsystem: str) -> Bounds | None:
         """Return which messages of a session and subsystem it may have; None for none. `pieces` finds it out."""
         return None if self._index is None else self._index.bounds(session, subsystem)
+
+    @property
+    def highest(self) -> Mapping[tuple[int, str], int]:
+        """The highest sequence of each session and subsystem; of none where that is not known."""
+        return {} if self._index is None else self._index.highest
 
     def grow(self, size: int, now: float) -> None:
         """Note that bytes were appended now."""

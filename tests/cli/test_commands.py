@@ -19,7 +19,19 @@ from ..brokers import Broker
 from .support import Hostpulse, Running, eventually, sample
 from .test_halves import listening
 
-COMMANDS = ("up", "publish", "consume", "history", "export", "deadletter", "check", "config", "schema", "version")
+COMMANDS = (
+    "up",
+    "publish",
+    "consume",
+    "history",
+    "export",
+    "deadletter",
+    "check",
+    "config",
+    "simulate",
+    "schema",
+    "version",
+)
 
 
 @pytest.mark.parametrize("command", [None, *COMMANDS])

@@ -192,6 +192,15 @@ def test_status_and_inventory_are_noted_the_last_of_each(
     assert letters(dead_letters) == []
 
 
+@pytest.mark.parametrize("start", ["yesterday", "2026-05-28T20:00:00", "0001-01-01T00:00:00+23:00"])
+def test_an_inventory_with_a_start_that_is_no_moment(
+    start: str, role: StoreRole, writer: FakeWriter, batch: MakeBatch, dead_letters: DeadLetterFile
+) -> None:
+    role.take(batch((INFO, inventory(earlier_sessions={start: {"cpu": 3}}))))
+    assert writer.notes == []
+    assert len(letters(dead_letters)) == 1
+
+
 def test_a_table_that_is_full_is_said_once_and_stops_nothing(
     role: StoreRole, writer: FakeWriter, batch: MakeBatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -14,26 +14,34 @@ import msgspec
 
 from hostpulse.consumer.service import ConsumerOptions
 from hostpulse.publisher.service import PublisherOptions
+from hostpulse.publisher.simulation import SimulationOptions
 from hostpulse.stack.environment import service_environment
 
 __all__ = ["become", "command_of", "encode_options"]
 
 _STANDARD_INPUT = 0
 
+ServiceOptions = PublisherOptions | ConsumerOptions | SimulationOptions
 
-def command_of(options: PublisherOptions | ConsumerOptions) -> list[str]:
+_MODULES: dict[type[ServiceOptions], str] = {
+    PublisherOptions: "hostpulse.publisher",
+    ConsumerOptions: "hostpulse.consumer",
+    SimulationOptions: "hostpulse.publisher.simulation",
+}
+
+
+def command_of(options: ServiceOptions) -> list[str]:
     """Return the command line of a service; its options go to its standard input."""
-    module = "hostpulse.publisher" if isinstance(options, PublisherOptions) else "hostpulse.consumer"
     # -P: modules are never looked for in the directory that somebody happens to stand in.
-    return [sys.executable, "-P", "-m", module]
+    return [sys.executable, "-P", "-m", _MODULES[type(options)]]
 
 
-def encode_options(options: PublisherOptions | ConsumerOptions) -> bytes:
+def encode_options(options: ServiceOptions) -> bytes:
     """Return what goes to the standard input of a service."""
     return msgspec.json.encode(options)
 
 
-def become(options: PublisherOptions | ConsumerOptions) -> int:
+def become(options: ServiceOptions) -> int:
     """Turn this process into the service; where a system cannot do that, run it and return its exit code."""
     command, data = command_of(options), encode_options(options)
     if sys.platform != "win32":

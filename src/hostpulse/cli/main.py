@@ -23,7 +23,7 @@ DONE, FAILED, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
 
 _COMMANDS = (
     *("up", "publish", "consume", "history", "export", "import", "deadletter", "check", "config"),
-    *("influxdb", "stack", "schema", "version"),
+    *("influxdb", "stack", "simulate", "schema", "version"),
 )
 _STANDARD_OUTPUT = 1
 _COMMAND_INDENT = 4

@@ -214,6 +214,18 @@ def test_the_end_of_a_session_is_asked_for_once(bench: Bench) -> None:
     assert bench.lost == []
 
 
+def test_what_has_come_of_an_end_is_not_asked_for(bench: Bench) -> None:
+    bench.come(1)
+    bench.tracker.expect("web-1", START + timedelta(minutes=1), {"cpu": 9, "memory": 9})
+    bench.tracker.expect("web-1", START + timedelta(minutes=2), {"cpu": 5})
+    bench.run(5)
+    bench.come(1, 2, 3, session=START + timedelta(minutes=1))
+    bench.come(1, 2, 3, 4, 5, session=START + timedelta(minutes=2))
+    bench.run(500)
+    assert ("web-1", "cpu", 4, 9) in bench.asked
+    assert all(first > 1 for _, _, first, _ in bench.asked)
+
+
 def test_ends_of_sessions_of_a_host_that_is_not_there_do_not_fill_the_memory(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -169,6 +169,57 @@ def test_a_quick_restart_has_no_end_that_is_missing() -> None:
     assert tracker.tails == []
 
 
+def test_a_start_that_nobody_has_heard_of_is_asked_for() -> None:
+    tracker = Tracker()
+    tracker.note(seen(3))
+    tracker.expect("web-1", SESSIONS[1], {"cpu": 7, "unheard": 3})
+    [tail] = tracker.tails
+    assert tail == ("web-1", "cpu", SESSIONS[1], 1, 7)
+    tracker.note(seen(2, session=SESSIONS[1]))
+    assert missing(tracker) == {("web-1", "cpu", SESSIONS[1], 1)}
+    assert tracker.first_unheard(tail) == 3
+
+
+def test_of_a_start_that_was_heard_the_end_is_asked_for() -> None:
+    tracker = Tracker()
+    tracker.note(seen(3))
+    tracker.expect("web-1", START, {"cpu": 3})
+    assert tracker.tails == []
+    tracker.expect("web-1", START, {"cpu": 5})
+    assert tracker.tails == [("web-1", "cpu", START, 4, 5)]
+
+
+def test_starts_before_a_host_was_met_are_not_missed() -> None:
+    tracker = Tracker()
+    tracker.expect("web-1", START, {"cpu": 7})
+    tracker.note(seen(3, session=SESSIONS[1]))
+    tracker.expect("web-1", START, {"cpu": 7})
+    assert tracker.tails == []
+
+
+def test_starts_that_are_not_followed_any_more_are_not_asked_for_again() -> None:
+    tracker = Tracker()
+    starts = [START + timedelta(seconds=number) for number in range(6)]
+    for start in starts:
+        tracker.note(seen(1, session=start))
+    tracker.tails.clear()
+    for start in starts:
+        tracker.expect("web-1", start, {"cpu": 1})
+    assert tracker.tails == []
+
+
+def test_starts_that_are_made_up_do_not_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tracker_module, "_MOST_TAILS", 5)
+    tracker = Tracker()
+    tracker.note(seen(3))
+    for number in range(100):
+        tracker.expect("web-1", START + timedelta(seconds=number + 1), {"cpu": 7})
+        if number % 2:
+            tracker.tails.clear()
+    assert len(tracker.tails) <= 5
+    assert len(tracker._asked_tails) == 5
+
+
 def test_hostile_numbers_do_not_fill_the_memory(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

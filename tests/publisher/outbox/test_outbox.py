@@ -54,6 +54,18 @@ def test_after_a_stop_nothing_is_sent_twice(start: Start) -> None:
         outbox.close("stopped")
 
 
+def test_earlier_starts_are_known_with_their_last_messages(start: Start) -> None:
+    for session in range(20):
+        outbox = start()
+        cycle(outbox, *messages(3, session=SESSION + session), message(1, session=SESSION + session, subsystem="disk"))
+        kill(outbox)
+    last = start()
+    assert last.sessions() == {SESSION + session: {"cpu": 3, "disk": 1} for session in range(4, 20)}
+    cycle(last, *messages(2, session=SESSION + 20))
+    assert last.sessions()[SESSION + 20] == {"cpu": 2}
+    assert len(last.sessions()) == 16
+
+
 def test_what_is_done_is_noted_though_no_message_comes(start: Start, clocks: Any) -> None:
     """A publisher with a long interval that is killed does not send the last messages again."""
     outbox = start()

@@ -1,0 +1,90 @@
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hostpulse.consumer.storage.options import InfluxOptions
+
+from ..brokers import Broker
+from ..influxdb import OwnInfluxServer
+from .processes import PLAIN, Around, Consumer, Hosts
+from .report import FOUND, Result, heading, line
+from .scenario import Scenario
+
+GROUPS = 4  # processes of hosts, which can be killed one by one
+
+
+@pytest.fixture
+def fault_seconds(request: pytest.FixtureRequest) -> float:
+    """How long faults are injected where that is a matter of choice."""
+    return float(request.config.getoption("fault_seconds"))  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def make_scenario(
+    request: pytest.FixtureRequest, tmp_path: Path, make_broker: Callable[..., Broker]
+) -> Iterator[Callable[..., Scenario]]:
+    """Return what makes the scenario of a test; its processes end with the test."""
+    made: list[Scenario] = []
+    count = int(request.config.getoption("fault_hosts"))  # type: ignore[arg-type]
+    seed = int(request.config.getoption("fault_seed")) or int(time.time())  # type: ignore[arg-type]
+
+    def report(result: Result) -> None:
+        request.config.stash.setdefault(FOUND, []).append(result)
+        plugins = request.config.pluginmanager
+        reporter: Any = plugins.get_plugin("terminalreporter")
+        capture: Any = plugins.get_plugin("capturemanager")
+        with capture.global_and_fixture_disabled():
+            reporter.write_line("")
+            reporter.write_line(line(result))
+
+    def make(
+        kind: str,
+        *,
+        influxdb: InfluxOptions | None = None,
+        hosts: Around = PLAIN,
+        consumer: Around = PLAIN,
+        outboxes: Path = tmp_path / "outboxes",
+        history: Path = tmp_path / "history",
+        **arguments: Any,
+    ) -> Scenario:
+        """Make one; further arguments are those of the broker."""
+        broker = make_broker(kind, **{"persistent": True, **arguments})
+        options = broker.options("anybody")
+        groups = [
+            Hosts(
+                f"group{number}",
+                (count + number) // GROUPS,
+                options,
+                directory=tmp_path,
+                data=outboxes,
+                around=hosts,
+            )
+            for number in range(GROUPS)
+        ]
+        taker = Consumer(options, directory=tmp_path, data=history, influxdb=influxdb, around=consumer)
+        name = request.node.name.removeprefix("test_")
+        made.append(Scenario(name, seed, broker=broker, hosts=groups, consumer=taker, report=report))
+        return made[-1]
+
+    yield make
+    for scenario in made:
+        for process in scenario.processes:
+            process.program.close()
+
+
+@pytest.fixture
+def influxdb(killable_influx_server: OwnInfluxServer) -> InfluxOptions:
+    """A bucket of a server that can be killed."""
+    return killable_influx_server.options(f"faults-{uuid.uuid4()}")
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    found = config.stash.get(FOUND, [])
+    if found:
+        terminalreporter.section("faults")
+        for text in (heading(), *map(line, found)):
+            terminalreporter.write_line(text)
