@@ -102,6 +102,7 @@ class Delivery:
             patience=patience,
         )
         self._begun = False
+        self._ignorant = False  # whether the history could not be read at the begin
         self._leads = False
         self._scanned: datetime | None = None
         self._next_scan = 0.0
@@ -139,11 +140,15 @@ class Delivery:
         if self._begun or self._group is not None:
             return
         self._begun = True
-        self._learn()
+        with self._history.silent():  # what keeps it from being read may keep us from storing, which says so itself
+            self._ignorant = not self._learn()
 
     def stored(self, samples: Sequence[Sample]) -> None:
         """Note what was stored, one sample at least."""
         if self._group is None:
+            if self._ignorant:
+                self._ignorant = False
+                self._learn()
             self._tracker.add(samples)
             self._account.reached = max(sample.envelope.timestamp for sample in samples[-_NEWEST:])
 

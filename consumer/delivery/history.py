@@ -1,7 +1,8 @@
 """What the history says about messages that have come."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 
@@ -36,6 +37,7 @@ class History:
         self._wall = wall
         self._reader: Reader | None = None
         self._trouble = ""
+        self._silent = False
         self._moment = lru_cache(maxsize=4096)(_moment)
 
     def note_last(self, since: datetime) -> bool:
@@ -68,6 +70,15 @@ class History:
             )
         )
 
+    @contextmanager
+    def silent(self) -> Iterator[None]:
+        """Say nothing inside of what keeps it from reading."""
+        self._silent = True
+        try:
+            yield
+        finally:
+            self._silent = False
+
     def close(self) -> None:
         """Let go of the store."""
         reader, self._reader = self._reader, None
@@ -99,7 +110,7 @@ class History:
 
     def complain(self, error: StorageError) -> None:
         """Say what an error of the store means for the account; once, not each time."""
-        if str(error) == self._trouble:
+        if self._silent or str(error) == self._trouble:
             return
         self._trouble = str(error)
         if isinstance(error, StorageUnavailableError):

@@ -145,12 +145,13 @@ class Store(NamedTuple):
             client.buckets_api().update_bucket(bucket)
 
     def make_token(self) -> Token:
-        """Return one that may write this bucket, and nothing else."""
+        """Return one that may read and write this bucket, and nothing else."""
         bucket = self.bucket()
-        right = Permission("write", PermissionResource(type="buckets", id=bucket.id, org_id=bucket.org_id))
+        resource = PermissionResource(type="buckets", id=bucket.id, org_id=bucket.org_id)
+        rights = [Permission(action, resource) for action in ("read", "write")]
         with self.server.client() as client:
             made = client.authorizations_api().create_authorization(
-                authorization=Authorization(org_id=bucket.org_id, permissions=[right])
+                authorization=Authorization(org_id=bucket.org_id, permissions=rights)
             )
         return Token(str(made.id), str(made.token))
 
