@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 
 from hostpulse.bus.fields import Field, Table
+from hostpulse.bus.times import format_duration
 
 from .selection import EVERYTHING, Globs
 
@@ -64,6 +65,12 @@ class Limit:
     field: str | None = None
     add: float = 0.0
 
+    def __str__(self) -> str:
+        if self.field is None:
+            return f"{self.number:g}"
+        offset = f"{self.add:+g}" if self.add else ""
+        return f"{self.field}{offset}" if self.number is None else f"{self.field}{offset} or {self.number:g}"
+
     def value(self, known: Known) -> float | None:
         """Return the limit; None where there is none, so that nothing is beyond it."""
         if self.field is not None:
@@ -92,6 +99,12 @@ class Bound:
     words: frozenset[Reading]
     changed_from: frozenset[Reading]
     hold: float
+
+    def __str__(self) -> str:
+        hold = f" for {format_duration(self.hold)}" if self.hold else ""
+        if self.side is None:
+            return f"{', '.join(sorted(str(word).lower() for word in self.words))}{hold}"
+        return f"{self.side} {self.limit}{hold}"
 
     def is_beyond(self, value: Reading, known: Known) -> bool:
         """Return whether the value is bad."""

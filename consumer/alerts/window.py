@@ -11,6 +11,7 @@ from .model import Reduction
 __all__ = ["Bucket", "Window"]
 
 _BUCKETS = 60
+_OF_COUNTERS = (Reduction.RATE, Reduction.INCREASE)
 _COVERED = 0.8  # of the window has to be known before it says something
 
 
@@ -53,8 +54,9 @@ class Window(Struct, kw_only=True):
             reduction: what will be asked for.
         """
         buckets = self.buckets
+        value = float(value)  # so that it is the same after a restart
         increase = 0.0
-        if buckets:
+        if buckets and reduction in _OF_COUNTERS:
             before = buckets[-1].last
             increase = value - before if value >= before else value  # a counter that fell began anew at 0
         if buckets and moment < buckets[-1].begin + span / _BUCKETS:
