@@ -71,7 +71,7 @@ class Window(Struct, kw_only=True):
             return
         self.buckets = [bucket for bucket in buckets if bucket.end > moment - span]
         if reduction is Reduction.ETA:
-            self.slope = _theil_sen(self.buckets)
+            self.slope = _trend(self.buckets)
         self.buckets.append(Bucket(moment, moment, value, 1, value, value, value, increase))
 
     def reduce(self, reduction: Reduction, span: float) -> float | None:
@@ -106,8 +106,18 @@ class Window(Struct, kw_only=True):
         return result
 
 
+def _trend(buckets: list[Bucket]) -> float | None:
+    """Return the change per second: the slower of that over all buckets and that over the later half of them.
+
+    A single step in the middle moves the one, a step in the middle of the later half the other, and none both.
+    """
+    slopes = [_theil_sen(buckets), _theil_sen(buckets[len(buckets) // 2 :])]
+    known = [slope for slope in slopes if slope is not None]
+    return max(known) if len(known) == len(slopes) else None
+
+
 def _theil_sen(buckets: list[Bucket]) -> float | None:
-    """Return the median of the slopes between any two buckets, which a step or an outlier does not move."""
+    """Return the median of the slopes between any two buckets, which outliers do not move."""
     slopes = [
         (later.last - earlier.last) / (later.end - earlier.end)
         for earlier, later in combinations(buckets, 2)
