@@ -28,9 +28,8 @@ def read_bound(
     if keys.raw(word) is False:  # a level of the defaults that a user does not want
         return None
     level = keys.table(word)
-    if level is None:
+    if level is None or not level.check_names(_LEVEL_KEYS):
         return None
-    level.check_names(_LEVEL_KEYS)
     table, field = about
     hold = level.duration("for", hold)
     is_number = _is_number(field) or "reduce" in keys
@@ -97,9 +96,8 @@ def _limit(level: Keys, key: str, table: Table, references: list[str]) -> Limit 
         number = level.number(key)
         return None if number is None else Limit(number)
     relative = level.table(key)
-    if relative is None:
+    if relative is None or not relative.check_names(_LIMIT_KEYS):
         return None
-    relative.check_names(_LIMIT_KEYS)
     name = _field_of(relative, table)
     if name is None:
         return None
@@ -132,7 +130,9 @@ def _check_clear(level: Keys, side: Side, limit: Limit, clear: Limit) -> None:
     for at, back in pairs:
         if at is not None and back is not None and (back > at if side is Side.ABOVE else back < at):
             rather = "at most" if side is Side.ABOVE else "at least"
-            level.wrong("clear", f"= {back:g} is on the wrong side of {side} = {at:g}; it must be {rather} that")
+            level.wrong_together(
+                "clear", f"= {back:g} is on the wrong side of {side} = {at:g}; it must be {rather} that"
+            )
             return
 
 
@@ -147,9 +147,8 @@ def read_condition(keys: Keys, table: Table, references: list[str]) -> Condition
     if keys.raw("only_if") is False:  # a condition of the defaults that a user does not want
         return None
     only_if = keys.table("only_if")
-    if only_if is None:
+    if only_if is None or not only_if.check_names(_CONDITION_KEYS):
         return None
-    only_if.check_names(_CONDITION_KEYS)
     field = _field_of(only_if, table)
     if field is None:
         return None

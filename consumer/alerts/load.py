@@ -193,7 +193,7 @@ def _rule(name: str, keys: Keys, problems: Problems) -> Rule | None:
             bounds[level] = bound
     only_if = read_condition(keys, table, references)
     absent = keys.duration("absent", 0.0) if "absent" in keys else None
-    if not bounds and absent is None:
+    if absent is None and not any(word in keys and keys.raw(word) is not False for word in _LEVELS):
         problems.add(keys.origin, f"{keys.path} has neither a level (warning, critical) nor absent; add one")
     no_data = keys.choice("no_data", _NO_DATA, "keep")
     rule = Rule(
@@ -266,11 +266,13 @@ def _check_order(keys: Keys, rule: Rule) -> None:
     if warning is None or critical is None or warning.side is None:
         return
     if warning.side is not critical.side:
-        keys.wrong("critical", f"is {critical.side} and warning is {warning.side} a limit; both must have one side")
+        keys.wrong_together(
+            "critical", f"is {critical.side} and warning is {warning.side} a limit; both must have one side"
+        )
         return
     at, more = warning.limit.number, critical.limit.number
     if at is not None and more is not None and (more < at if warning.side is Side.ABOVE else more > at):
-        keys.wrong("critical", f"is reached at {more:g}, before warning at {at:g}; it must be the worse one")
+        keys.wrong_together("critical", f"is reached at {more:g}, before warning at {at:g}; it must be the worse one")
 
 
 def _mentioned(keys: Keys, rule: Rule) -> list[str]:

@@ -1,7 +1,7 @@
 """Reading the keys of a rule: each value with where it was written, and every mistake collected."""
 
 import math
-from collections.abc import Container, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -63,16 +63,20 @@ class Keys:
         """The file of the key that was written last."""
         return list(self._entries.values())[-1].origin if self._entries else ""
 
-    def check_names(self, known: Container[str] | tuple[str, ...]) -> None:
-        """Complain of keys that mean nothing."""
-        names = list(known) if isinstance(known, tuple) else []
-        for key, entry in self._entries.items():
-            if key not in known:
-                self._problems.add(entry.origin, f"{self.path} has no key {shown(key)}{hint(key, names)}")
+    def check_names(self, known: tuple[str, ...]) -> bool:
+        """Complain of keys that mean nothing; return whether there are none."""
+        wrong = {key: entry for key, entry in self._entries.items() if key not in known}
+        for key, entry in wrong.items():
+            self._problems.add(entry.origin, f"{self.path} has no key {shown(key)}{hint(key, known)}")
+        return not wrong
 
     def wrong(self, key: str, text: str) -> None:
         """Complain of a key."""
         self._problems.add(self._entries[key].origin if key in self._entries else self.origin, self._line(key, text))
+
+    def wrong_together(self, key: str, text: str) -> None:
+        """Complain of a key that is right on its own: the mistake is of the file that wrote last."""
+        self._problems.add(self.origin, self._line(key, text))
 
     def _line(self, key: str, text: str) -> str:
         return f"{self.path}.{key} {text}"
@@ -81,10 +85,6 @@ class Keys:
         """Return what is written; None if nothing is."""
         entry = self._entries.get(key)
         return None if entry is None else entry.value
-
-    def entry(self, key: str) -> Entry:
-        """Return what is written, and where."""
-        return self._entries[key]
 
     def number(self, key: str) -> float | None:
         """Return a number."""
@@ -169,5 +169,5 @@ def shown(value: object) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, int | float):
-        return f"{value:.15g}" if abs(value) < 2**63 else "a huge number"
+        return f"{value:.15g}" if not abs(value) >= 2**63 else "a huge number"
     return {"dict": "a table", "list": "a list"}.get(type(value).__name__, f"a {type(value).__name__}")
