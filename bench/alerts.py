@@ -8,7 +8,6 @@ the budget is 10 microseconds a sample with 10,000 devices under rules. Messages
 
 import sys
 import time
-from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -26,12 +25,16 @@ _BUDGET = 10.0
 def fields(subsystem: str, second: int) -> Any:
     """Return what a machine says that is well; the values move all the time."""
     move = second % 97 / 10
-    made: dict[str, Callable[[], Any]] = {
+    made: dict[str, Any] = {
         "cpu": lambda: SUBSYSTEMS["cpu"](utilization_percent=move, temperature_celsius=60 + move),
         "memory": lambda: SUBSYSTEMS["memory"](
-            used_percent=50 + move, available_bytes=4_000_000_000, pressure_full_percent=0.0,
-            pressure_some_percent=0.1, major_faults_per_second=move, oom_kills=0,
-        ),  # fmt: skip
+            used_percent=50 + move,
+            available_bytes=4_000_000_000,
+            pressure_full_percent=0.0,
+            pressure_some_percent=0.1,
+            major_faults_per_second=move,
+            oom_kills=0,
+        ),
         "disk": lambda: SUBSYSTEMS["disk"](
             mount={
                 mount: DiskMount(
@@ -45,11 +48,13 @@ def fields(subsystem: str, second: int) -> Any:
         ),
         "sensors": lambda: SUBSYSTEMS["sensors"](
             temperature={
-                f"core{core}": SensorsTemperature(temperature_celsius=50 + move, high_celsius=90.0, critical_celsius=100.0)
+                f"core{core}": SensorsTemperature(
+                    temperature_celsius=50 + move, high_celsius=90.0, critical_celsius=100.0
+                )
                 for core in range(8)
             }
         ),
-    }  # fmt: skip
+    }
     return made[subsystem]()
 
 

@@ -40,6 +40,7 @@ def _note(rule: Rule, instance: Instance, value: Reading, moment: float) -> None
     for level in _LEVELS:
         bound = rule.bounds.get(level)
         if bound is None:  # the level of one that was absent, or of a rule that has changed
+            over.pop(level, None)
             under.setdefault(level, moment)
             continue
         if value in bound.changed_from and level not in instance.changed_from:

@@ -70,12 +70,13 @@ def test_an_acknowledgement_of_nothing_is_a_failure() -> None:
         ("stpe = '5s'", "x.toml: test 'x' has no key 'stpe'; did you mean step?"),
         ("ack = '5m h1'", "x.toml: test 'x'.ack must be like '2m web-1 disk_full mount=/', not '5m h1'"),
         ('series."h1 cpu.temperature" = "1"',
-         "x.toml: test 'x'.series names 'cpu.temperature', which does not exist; did you mean cpu.temperature_celsius?"),
+         ("x.toml: test 'x'.series names 'cpu.temperature', which does not exist; "
+          "did you mean cpu.temperature_celsius?")),
         ('series."h1 disk_mount.used_percent" = "1"',
          "x.toml: test 'x'.series 'h1 disk_mount.used_percent' lacks its mount; write mount=NAME"),
         ('series."h1 cpu.temperature_celsius" = "1y3"',
-         "x.toml: test 'x'.series 'h1 cpu.temperature_celsius': '1y3' is no value; "
-         "write for example 70x6 90+0.5x10 _x3 'ok'x5 true"),
+         ("x.toml: test 'x'.series 'h1 cpu.temperature_celsius': '1y3' is no value; "
+          "write for example 70x6 90+0.5x10 _x3 'ok'x5 true")),
         ('series."h1 battery.mains" = "1"',
          "x.toml: test 'x'.series 'h1 battery.mains': mains is true or false, not 1"),
     ],

@@ -37,7 +37,8 @@ MISTAKES = [
      "rule.a.critical is below and warning is above a limit; both must have one side"),
     (CPU + LEVEL + "for = '5x'", "rule.a.for must be a duration such as 30s, 5m or 2h, not '5x'"),
     (CPU + LEVEL + "for = 5", "rule.a.for must be a duration such as 30s, 5m or 2h, not 5"),
-    (CPU + LEVEL + "reduce = 'avg'", "rule.a.reduce must be one of last, mean, min, max, rate, increase, eta, not 'avg'"),
+    (CPU + LEVEL + "reduce = 'avg'",
+     "rule.a.reduce must be one of last, mean, min, max, rate, increase, eta, not 'avg'"),
     (CPU + LEVEL + "reduce = 'mean'", "rule.a.reduce = mean needs a window, such as 5m"),
     (CPU + LEVEL + "window = '5m'", "rule.a.window has no effect on the last value; set reduce, to mean for example"),
     (CPU + LEVEL + "reduce = 'rate'\nwindow = '5m'",
@@ -79,7 +80,7 @@ def test_a_mistake_is_one_line(text: str, problem: str) -> None:
 def test_every_mistake_has_its_line() -> None:
     with pytest.raises(RulesError) as caught:
         rules(CPU + "warning = { abov = 1 }\nrecover = 5\n[rule.b]\nmetric = 'x'")
-    assert len(caught.value.problems) == 4
+    assert len(caught.value.problems) == 3
 
 
 @pytest.mark.parametrize(
@@ -91,7 +92,7 @@ def test_every_mistake_has_its_line() -> None:
     ],
 )
 def test_what_is_no_file_of_rules(text: str, problem: str) -> None:
-    with pytest.raises(RulesError, match="test.toml") as caught:
+    with pytest.raises(RulesError) as caught:
         parse_source("test.toml", text)
     assert str(caught.value) == problem
 
