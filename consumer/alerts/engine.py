@@ -121,7 +121,7 @@ class Engine:
                 self._look_at_clock(watch, instance, now, out)
         return out
 
-    def status(self, host: str, *, online: bool, received: float) -> None:
+    def status(self, host: str, *, online: bool, received: float, has_battery: bool = False) -> None:
         """Take what a host's retained status (Last Will) says.
 
         `offline` starts the clock of absence for a host of which nothing else is known; for others it runs already,
@@ -131,6 +131,7 @@ class Engine:
             host: name of the machine, not escaped.
             online: what it says.
             received: seconds since the epoch by the consumer's clock.
+            has_battery: whether history has a battery of it; counts for a host of which nothing else is known.
         """
         if online:
             return
@@ -141,7 +142,7 @@ class Engine:
                 if instance is not None:
                     instance.last = instance.seen = received
                     if "has_battery" in watch.rule.references:
-                        instance.known = {"has_battery": state is not None and state.has_battery}
+                        instance.known = {"has_battery": has_battery if state is None else state.has_battery}
 
     def listening(self, now: float) -> None:
         """Say that messages come again after a time without a connection: silence until now says nothing.

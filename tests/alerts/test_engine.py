@@ -104,6 +104,18 @@ def test_a_status_of_a_known_host_changes_nothing() -> None:
     assert kinds(engine.tick(START + 60)) == ["fired"]
 
 
+def test_a_laptop_that_is_known_from_history_only_may_sleep() -> None:
+    guarded = rules(
+        '[rule.silent]\nmetric = "host.heartbeat"\nabsent = "1m"\nonly_if = { field = "has_battery", equals = false }'
+    )
+    engine = Engine(guarded)
+    engine.tick(START)
+    engine.status("h1", online=False, received=START, has_battery=True)
+    engine.status("h2", online=False, received=START)
+    found = [transition for second in range(10, 70, 10) for transition in engine.tick(START + second)]
+    assert [transition.host for transition in found] == ["h2"]
+
+
 def test_what_a_transition_says() -> None:
     engine = Engine(
         rules(
