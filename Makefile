@@ -24,10 +24,11 @@ check: .venv/installed-check ## Lint, check formatting and types
 	@$(BIN)/mypy
 	@$(BIN)/pyright
 
-bench: .venv/installed-test .bench/installed ## Measure the publisher beside psmqtt, the receiver beside plain paho, the stores, the consumer beside Telegraf
+bench: .venv/installed-test .bench/installed ## Measure the publisher beside psmqtt, the receiver beside plain paho, the stores, the alert engine, the consumer beside Telegraf
 	@$(BIN)/python bench/publisher.py
 	@$(BIN)/python bench/receive.py
 	@$(BIN)/python bench/store.py
+	@$(BIN)/python bench/alerts.py
 	@if command -v influxd >/dev/null; then $(BIN)/python bench/influxdb.py && $(BIN)/python bench/consumer.py; \
 		else echo "bench/influxdb.py and bench/consumer.py need influxd"; fi
 

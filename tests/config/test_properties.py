@@ -40,6 +40,7 @@ VALUES: dict[str, st.SearchStrategy[object]] = {
     "influxdb.bucket": PRINTABLE,
     "store.retention": st.integers(1, 700).map(lambda days: f"{days}d"),
     "store.rollup_retention": st.integers(2, 99).map(lambda years: f"{years}y"),
+    "alerts.rules": PATHS,
     "roots.proc": PATHS,
     "roots.sys": PATHS,
     "roots.filesystem": PATHS,
