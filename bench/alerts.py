@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from hostpulse.bus.codec import Envelope, Sample
-from hostpulse.bus.messages import SUBSYSTEMS, DiskMount, GpuDevice, SensorsTemperature
+from hostpulse.bus.messages import Cpu, Disk, DiskMount, Gpu, GpuDevice, Memory, Sensors, SensorsTemperature
 from hostpulse.config.rules import DEFAULT_RULES_FILE
 from hostpulse.consumer.alerts import Engine, load_rules, parse_source
 
@@ -26,8 +26,8 @@ def fields(subsystem: str, second: int) -> Any:
     """Return what a machine says that is well; the values move all the time."""
     move = second % 97 / 10
     made: dict[str, Any] = {
-        "cpu": lambda: SUBSYSTEMS["cpu"](utilization_percent=move, temperature_celsius=60 + move),
-        "memory": lambda: SUBSYSTEMS["memory"](
+        "cpu": lambda: Cpu(utilization_percent=move, temperature_celsius=60 + move),
+        "memory": lambda: Memory(
             used_percent=50 + move,
             available_bytes=4_000_000_000,
             pressure_full_percent=0.0,
@@ -35,7 +35,7 @@ def fields(subsystem: str, second: int) -> Any:
             major_faults_per_second=move,
             oom_kills=0,
         ),
-        "disk": lambda: SUBSYSTEMS["disk"](
+        "disk": lambda: Disk(
             mount={
                 mount: DiskMount(
                     used_percent=70 + move, available_bytes=10**12 - second, inodes_used_percent=move, state="ok"
@@ -43,10 +43,10 @@ def fields(subsystem: str, second: int) -> Any:
                 for mount in _MOUNTS
             }
         ),
-        "gpu": lambda: SUBSYSTEMS["gpu"](
+        "gpu": lambda: Gpu(
             device={"GPU-0": GpuDevice(temperature_celsius=60 + move, slowdown_celsius=93.0, throttled_percent=0.0)}
         ),
-        "sensors": lambda: SUBSYSTEMS["sensors"](
+        "sensors": lambda: Sensors(
             temperature={
                 f"core{core}": SensorsTemperature(
                     temperature_celsius=50 + move, high_celsius=90.0, critical_celsius=100.0

@@ -406,9 +406,6 @@ class Engine:
         elif level > before:
             instance.acknowledged = False  # worse than what somebody knows of
             kind = Kind.ESCALATED if before else Kind.FIRED
-            if level <= instance.told:
-                self._say(watch, instance, kind, out, before=before, moment=moment, why="told before")
-                return
             why = self._quiet(instance, received)
             if not why:
                 instance.told, instance.told_at = level, received

@@ -45,6 +45,16 @@ def test_a_file_that_cannot_be_read(hostpulse: Hostpulse, tmp_path: Path) -> Non
     assert (done.returncode, done.stderr) == (2, f"hostpulse: {tmp_path}/latin.toml, line 2: not UTF-8 text\n")
 
 
+def test_check_of_everything_looks_at_the_rules(hostpulse: Hostpulse, tmp_path: Path) -> None:
+    assert "ok   rules      19 in effect, the default ones\n" in hostpulse.run("check").stdout
+    mine = tmp_path / "mine.toml"
+    mine.write_text("[rule.disk_full]\nwindow = '5m'\n")
+    done = hostpulse.run("check", "--set", f"alerts.rules={mine}")
+    text = f"{mine}: rule.disk_full.window has no effect on the last value; set reduce, to mean for example"
+    assert f"FAIL rules      {text}\n" in done.stdout
+    assert done.returncode == 1
+
+
 def test_list_shows_what_is_in_effect(hostpulse: Hostpulse, tmp_path: Path) -> None:
     mine = tmp_path / "mine.toml"
     mine.write_text("[rule.disk_full.warning]\nabove = 93\n")
