@@ -5,7 +5,7 @@ BIN := .venv/bin
 PYTEST_ARGUMENTS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install up test check bench docs clean
+.PHONY: help install up test check fuzz soak bench docs clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
@@ -24,6 +24,12 @@ check: .venv/installed-check ## Lint, check formatting and types
 	@$(BIN)/mypy
 	@$(BIN)/pyright
 
+fuzz: .venv/installed-fuzz ## Fuzz what reads strangers' input, FUZZ_SECONDS=60 for each reader
+	@$(BIN)/python -m tests.fuzz.fuzz
+
+soak: .venv/installed-test ## Run everything for SOAK_SECONDS=600 with mild faults; fails if something grows
+	@$(BIN)/python bench/soak.py
+
 bench: .venv/installed-test .bench/installed ## Measure the publisher beside psmqtt, the receiver beside plain paho, the stores, the alert engine, the consumer beside Telegraf
 	@$(BIN)/python bench/publisher.py
 	@$(BIN)/python bench/receive.py
@@ -36,7 +42,7 @@ docs: .venv/installed-test ## Write the generated parts of docs/ and config/
 	@$(BIN)/python docs/generate.py
 
 clean: ## Remove .venv and caches; history and settings lie elsewhere and stay
-	rm -rf .venv .bench .mypy_cache .ruff_cache .pytest_cache .hypothesis dist
+	rm -rf .venv .bench .fuzz .mypy_cache .ruff_cache .pytest_cache .hypothesis dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/bin/python:
@@ -53,6 +59,10 @@ clean: ## Remove .venv and caches; history and settings lie elsewhere and stay
 
 .venv/installed-test: .venv/installed
 	@$(BIN)/python -m pip install --quiet --group test
+	@touch $@
+
+.venv/installed-fuzz: .venv/installed-test
+	@$(BIN)/python -m pip install --quiet --group fuzz
 	@touch $@
 
 .venv/installed-check: .venv/installed-test

@@ -15,6 +15,7 @@ from typing import Any
 from hostpulse.bus.codec import decode, encode
 from hostpulse.bus.messages import TABLES, Cpu
 from hostpulse.bus.topics import HostTopic
+from hostpulse.consumer.delivery.tracker import Tracker
 from hostpulse.consumer.storage.embedded import open_writer
 
 _VALUES = 13
@@ -43,19 +44,27 @@ def payloads(count: int) -> list[tuple[HostTopic, bytes]]:
     return made
 
 
+def _each(seconds: float, count: int) -> str:
+    return f"{seconds / count * 1e6:.2f}"
+
+
 def main(count: int, batch: int) -> None:
     messages = payloads(count)
     now = datetime.fromtimestamp(_START + count, UTC)
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "history.sqlite"
         with open_writer(path, retention=None, rollup_retention=None) as writer:
-            decoding = 0.0
+            decoding = tracking = 0.0
+            tracker = Tracker()
             wall, cpu = time.perf_counter(), time.process_time()
             for first in range(0, count, batch):
                 before = time.process_time()
                 samples = [decode(topic, payload, now=now) for topic, payload in messages[first : first + batch]]
                 decoding += time.process_time() - before
                 writer.write(samples)
+                before = time.process_time()
+                tracker.add(samples)
+                tracking += time.process_time() - before
             cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
             before, slices = time.process_time(), 1
             while writer.maintain(_START + count).more:
@@ -63,8 +72,9 @@ def main(count: int, batch: int) -> None:
             maintaining = time.process_time() - before
         size = path.stat().st_size
     print(f"{count} cpu messages of {_VALUES} values, {_HOSTS} hosts, batches of {batch}, in {directory}")
-    print(f"decode and write: {cpu / count * 1e6:.2f} us of CPU per message ({wall / count * 1e6:.2f} us elapsed)")
-    print(f"  decode {decoding / count * 1e6:.2f}, write {(cpu - decoding) / count * 1e6:.2f}")
+    print(f"decode, write, keep account: {_each(cpu, count)} us of CPU per message ({_each(wall, count)} us elapsed)")
+    writing = cpu - decoding - tracking
+    print(f"  decode {_each(decoding, count)}, write {_each(writing, count)}, keep account {_each(tracking, count)}")
     print(f"maintenance: {maintaining / count * 1e6:.2f} us of CPU per message, {slices} slices")
     print(f"file: {size / count:.0f} bytes per message")
 

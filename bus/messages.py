@@ -17,6 +17,8 @@ __all__ = [
     "TABLES",
     "Battery",
     "BatteryPack",
+    "Consumer",
+    "ConsumerMember",
     "Cpu",
     "CpuCore",
     "Disk",
@@ -277,6 +279,29 @@ class Publisher(Fields):
     collector: Annotated[Map[PublisherCollector], table("Each collector.")] = UNSET
 
 
+class ConsumerMember(Fields):
+    """One consumer of this machine."""
+
+    cpu_percent: Annotated[Float, rate("CPU time of the consumer, in percent of one CPU.")] = UNSET
+    memory_bytes: Annotated[Count, gauge("Resident memory of the consumer.")] = UNSET
+    received_messages: Annotated[Count, counter("Messages of any kind that were received and taken.")] = UNSET
+    stored_rows: Annotated[Count, counter("Rows that were stored.")] = UNSET
+    dead_letter_messages: Annotated[Count, counter("Messages and rows that were unusable and set aside.")] = UNSET
+    lag_seconds: Annotated[
+        Float, gauge("Age of the newest sample of the last batch when it was stored: how far behind storing is.")
+    ] = UNSET
+
+
+class Consumer(Fields):
+    """The account of what is missing, from the consumer that keeps it, and the health of each consumer."""
+
+    missing_messages: Annotated[Count, gauge("Messages that are known to be missing now.")] = UNSET
+    asked_messages: Annotated[Count, counter("Messages asked for, each as often as it was.")] = UNSET
+    recovered_messages: Annotated[Count, counter("Messages that came after they had been asked for.")] = UNSET
+    lost_messages: Annotated[Count, counter("Messages given up: their publisher does not have them.")] = UNSET
+    member: Annotated[Map[ConsumerMember], table("Each consumer of the machine.")] = UNSET
+
+
 SUBSYSTEMS: Mapping[str, type[Fields]] = {
     "cpu": Cpu,
     "memory": Memory,
@@ -287,6 +312,7 @@ SUBSYSTEMS: Mapping[str, type[Fields]] = {
     "battery": Battery,
     "system": System,
     "publisher": Publisher,
+    "consumer": Consumer,
 }
 """Every subsystem and the struct of its fields."""
 

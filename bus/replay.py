@@ -87,6 +87,10 @@ def decode_replay_request(payload: bytes) -> ReplayRequest:
         raise MalformedError(str(error)) from None
     if request.v != VERSION:
         raise WrongVersionError(f"version {request.v}, this is version {VERSION}")
+    try:
+        request.session.astimezone(UTC)
+    except OverflowError:
+        raise WrongTypeError(f"session {request.session.isoformat()} is no moment") from None
     if not _SUBSYSTEM.fullmatch(request.subsystem):
         raise WrongTypeError("subsystem is no name of one")
     count = request.last - request.first + 1

@@ -41,7 +41,9 @@ def parse_duration(text: str) -> float:
 
 def format_duration(seconds: float) -> str:
     """Return seconds in the largest two units that fit: `1d 2h`, `15m`, `2s`."""
-    if (milliseconds := round(seconds * 1000)) < 1000:  # noqa: PLR2004  a second
+    # A message may say any number, and the largest ones times 1000 are none.
+    milliseconds = round(seconds) * 1000 if abs(seconds) > _SECONDS["d"] else round(seconds * 1000)
+    if milliseconds < 1000:  # noqa: PLR2004  a second
         return f"{milliseconds}ms"
     parts: list[str] = []
     rest = round(seconds)

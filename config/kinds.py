@@ -216,6 +216,7 @@ Name = Annotated[str, Field(min_length=1), AfterValidator(_check_printable), Aft
 Prefix = Annotated[_Text, AfterValidator(_check_prefix)]
 Pattern = Annotated[str, Field(min_length=1, max_length=255)]
 Port = Annotated[int, Field(ge=1, le=65_535), NotBool]
+Limit = Annotated[int, Field(ge=1, le=1_000_000), NotBool]
 Secret = Annotated[SecretStr, AfterValidator(_check_secret)]
 Token = Annotated[SecretStr, AfterValidator(_check_token)]
 Duration = Annotated[

@@ -20,6 +20,7 @@ from .kinds import (
     Group,
     HostName,
     HttpAddress,
+    Limit,
     List,
     LogLevelText,
     Name,
@@ -219,6 +220,16 @@ class Store(_Section):
     )
     retention: Duration = Field(default="30d", description="How long every sample is kept.")
     rollup_retention: Duration = Field(default="2y", description="How long the means of each minute are kept.")
+    maximum_hosts: Limit = Field(
+        default=1000,
+        description="Hosts that are stored. What comes from further ones is counted, and a few of it are kept as dead "
+        "letters. Hosts that have samples in the store already always count.",
+    )
+    maximum_entries: Limit = Field(
+        default=1000,
+        description="New entries (mounts, interfaces, …) that one host may bring in a day, for each of its maps; more "
+        "are left out.",
+    )
 
     @property
     def retention_seconds(self) -> float:

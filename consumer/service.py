@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
+from uuid import uuid4
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -14,11 +15,13 @@ from hostpulse.bus.mqtt import MqttOptions, Receiver
 from hostpulse.bus.topics import Topics
 
 from .dead_letter import DEAD_LETTER_FILE, DeadLetterFile
+from .delivery import PATIENCE, Delivery, Group, Patience
 from .handover import Handover
+from .health import Health
 from .letter import Selection
 from .members import Member, Members
 from .retry import Retried, retry
-from .storage import StorageUnavailableError, Writer
+from .storage import Reader, StorageUnavailableError, Writer
 from .storage.options import InfluxOptions
 from .store import StoreRole
 
@@ -33,30 +36,41 @@ class ConsumerOptions(Struct, frozen=True, kw_only=True):
     """All that the consumer is told.
 
     Attributes:
+        host: name of this machine, under which the consumer tells how it is.
         mqtt: the broker; the client id names the session that the broker keeps for us.
         data_dir: where history and dead letters are.
         prefix: first part of every topic.
         influxdb: where InfluxDB is; None for the embedded store.
         retention_seconds: how long every sample is kept.
         rollup_retention_seconds: how long the means of each minute are kept.
+        maximum_hosts: how many hosts are stored.
+        maximum_entries: new entries of one host in one map in a day.
         share: name of the group of consumers that share the storing; None to store everything.
         heartbeat_file: renewed while messages are received and stored; None for none.
         log_level: of Python's logging.
     """
 
+    host: str
     mqtt: MqttOptions
     data_dir: str
     prefix: str = "hostpulse"
     influxdb: InfluxOptions | None = None
     retention_seconds: float
     rollup_retention_seconds: float
+    maximum_hosts: int = 1000
+    maximum_entries: int = 1000
     share: str | None = None
     heartbeat_file: str | None = None
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
 
 def make_writer(
-    *, data_dir: str, influxdb: InfluxOptions | None, retention_seconds: float, rollup_retention_seconds: float
+    *,
+    data_dir: str,
+    influxdb: InfluxOptions | None,
+    retention_seconds: float,
+    rollup_retention_seconds: float,
+    maximum_entries: int,
 ) -> Writer:
     """Return the store that the options choose; they are those of `ConsumerOptions`.
 
@@ -65,18 +79,58 @@ def make_writer(
     if influxdb is not None:
         from .storage.influxdb.writer import InfluxWriter
 
-        return InfluxWriter(influxdb, retention=retention_seconds, rollup_retention=rollup_retention_seconds)
+        return InfluxWriter(
+            influxdb,
+            retention=retention_seconds,
+            rollup_retention=rollup_retention_seconds,
+            maximum_entries=maximum_entries,
+        )
     from .storage.embedded import EmbeddedWriter
 
     return EmbeddedWriter(
-        Path(data_dir) / HISTORY_FILE, retention=retention_seconds, rollup_retention=rollup_retention_seconds
+        Path(data_dir) / HISTORY_FILE,
+        retention=retention_seconds,
+        rollup_retention=rollup_retention_seconds,
+        maximum_entries=maximum_entries,
     )
 
 
-class StoreService:
-    """Receives everything, or its share of it, and stores it, until `stop`."""
+def _reader(options: ConsumerOptions) -> Reader:
+    """Return what reads that store."""
+    if options.influxdb is not None:
+        from .storage.influxdb import InfluxReader
 
-    def __init__(self, options: ConsumerOptions, *, clock: Callable[[], float] = time.monotonic) -> None:
+        return InfluxReader(options.influxdb)
+    from .storage.embedded import EmbeddedReader
+
+    return EmbeddedReader(Path(options.data_dir) / HISTORY_FILE)
+
+
+def _group(options: ConsumerOptions) -> Group | None:
+    """Return the group of a consumer that shares the storing; the settings have it that these use InfluxDB."""
+    if options.share is None or options.influxdb is None:
+        return None
+    from .storage.influxdb.lease import InfluxLease
+
+    return Group(InfluxLease(options.influxdb, name=f"{options.prefix} {options.share}", owner=str(uuid4())))
+
+
+class StoreService:
+    """Receives everything, or its share of it, and stores it, until `stop`.
+
+    Args:
+        options: all that it is told.
+        clock: monotonic seconds.
+        patience: how long messages may be missing before something is done about it.
+    """
+
+    def __init__(
+        self,
+        options: ConsumerOptions,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        patience: Patience = PATIENCE,
+    ) -> None:
         self._options = options
         self._directory = Path(options.data_dir)
         self._topics = Topics(options.prefix)
@@ -85,11 +139,29 @@ class StoreService:
             influxdb=options.influxdb,
             retention_seconds=options.retention_seconds,
             rollup_retention_seconds=options.rollup_retention_seconds,
+            maximum_entries=options.maximum_entries,
         )
         # Of the embedded store there is one writer: while another has it we must not take its session from it, either.
         self._may_wait = options.influxdb is not None
         self._dead_letters = DeadLetterFile(self._directory / DEAD_LETTER_FILE)
-        self._role = StoreRole(self._topics, self._writer, self._dead_letters)
+        self._clock = clock
+        self._delivery = Delivery(
+            self._topics,
+            self._publish,
+            lambda: _reader(options),
+            self._directory,
+            group=_group(options),
+            wall=time.time,
+            clock=clock,
+            patience=patience,
+        )
+        self._role = StoreRole(
+            self._topics,
+            self._writer,
+            self._dead_letters,
+            maximum_hosts=options.maximum_hosts,
+            delivery=self._delivery,
+        )
         self._handover = Handover(self._directory)
         self._heartbeat = Heartbeat(options.heartbeat_file, clock=clock)
         self._receiver: Receiver | None = None
@@ -117,6 +189,8 @@ class StoreService:
             else:
                 self._share(self._options.share)
         finally:
+            self._role.close()
+            self._delivery.close()
             self._writer.close()
 
     def _open(self) -> None:
@@ -135,12 +209,13 @@ class StoreService:
 
     def _receive(self) -> None:
         """Receive everything in one session."""
+        health = self._health("store")
         receiver = self._receiver = Receiver(
             self._options.mqtt,
             [self._topics.all_hosts],
             self._role.take,
             batch_messages=self._writer.batch_messages,
-            idle=lambda: self._idle(receiver),
+            idle=lambda: self._idle(receiver, health),
         )
         self._run(receiver)
 
@@ -156,12 +231,13 @@ class StoreService:
         found: list[Member] = []
 
         def idle() -> None:
-            self._idle(receiver)
+            self._idle(receiver, health)
             if receiver.connected and not found and (lost := members.abandoned()) is not None:
                 _log.info("consumer %d is gone; taking over what the broker keeps for it", lost.number)
                 found.append(lost)
                 receiver.stop()
 
+        health = self._health(f"store-{member.number}")
         mqtt = replace(self._options.mqtt, client_id=f"{self._options.mqtt.client_id}-{member.number}")
         receiver = self._receiver = Receiver(
             mqtt,
@@ -188,11 +264,29 @@ class StoreService:
             receiver.stop()
         receiver.run()
 
-    def _idle(self, receiver: Receiver) -> None:
+    def _publish(self, topic: str, payload: bytes) -> bool:
+        return self._receiver is not None and self._receiver.publish(topic, payload)
+
+    def _health(self, member: str) -> Health:
+        """Return what tells how we are, under a name that the other consumers of the machine do not have."""
+        return Health(
+            self._topics,
+            host=self._options.host,
+            member=member,
+            role=self._role,
+            delivery=self._delivery,
+            publish=self._publish,
+            wall=time.time,
+            clock=self._clock,
+        )
+
+    def _idle(self, receiver: Receiver, health: Health) -> None:
         self._beat()
         if receiver.connected and not receiver.failing:
             self._heartbeat.beat()
         self._role.idle()
+        health.publish_if_due()
+        self._delivery.idle()
         self._handover.serve(self._retry)
 
     def _retry(self, selection: Selection) -> Retried:

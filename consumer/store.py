@@ -24,7 +24,9 @@ from hostpulse.bus.mqtt import Batch
 from hostpulse.bus.topics import HostTopic, Topics, escape, unescape
 
 from .dead_letter import DeadLetter, DeadLetterFile
-from .storage import RejectedLine, StorageError, TooManyDevicesError, UnstorableError, Writer
+from .delivery import Delivery
+from .hosts import Crowd, Hosts
+from .storage import RejectedLine, StorageError, TooManyDevicesError, TooManyError, UnstorableError, Writer
 
 __all__ = ["NOTES", "Fault", "StoreRole"]
 
@@ -36,6 +38,8 @@ NOTES = frozenset({"status", "info"})
 
 _STATUSES = {b"online": True, b"offline": False}
 _REPORT_SECONDS = 60.0
+_UPKEEP_SECONDS = 0.25  # of every five; a slice takes some hundredths
+_NEWEST = 16  # samples at the end of a batch; among them may be old ones that come late
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +88,15 @@ class StoreRole:
         topics: the prefix.
         writer: a store, opened by the first batch if it is not open yet.
         dead_letters: where unusable messages go.
+        maximum_hosts: how many hosts are stored; see `Hosts`.
+        delivery: is told what is stored, and keeps account of what is not; None for no account.
         wall: seconds since the epoch.
         monotonic: seconds.
+
+    Attributes:
+        received: messages that were taken.
+        stored_rows: rows that were stored.
+        lag_seconds: age of the newest of the last samples when they were stored; None before the first.
     """
 
     def __init__(
@@ -94,20 +105,34 @@ class StoreRole:
         writer: Writer,
         dead_letters: DeadLetterFile,
         *,
+        maximum_hosts: int = 1000,
+        delivery: Delivery | None = None,
         wall: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._topics = topics
         self._writer = writer
         self._dead_letters = dead_letters
+        self._delivery = delivery
         self._wall = wall
         self._monotonic = monotonic
         self._inventory = msgspec.json.Decoder(Inventory)
-        self._parse = lru_cache(maxsize=65536)(lambda topic: topics.parse(topic.decode()))
+        self._parse = lru_cache(maxsize=16_384)(lambda topic: topics.parse(topic.decode()))
         self._next_report = 0.0
         self._unreported = 0
-        self._refused: set[str] = set()
+        self._last: DeadLetter | None = None
+        self._hosts = Hosts(writer, maximum_hosts, wall=wall, monotonic=monotonic)
+        self._crowd = Crowd(dead_letters.path, monotonic=monotonic)
+        self._refused: set[tuple[str, bool]] = set()
         self._upkeep_trouble = ""
+        self.received = 0
+        self.stored_rows = 0
+        self.lag_seconds: float | None = None
+
+    @property
+    def dead_letters(self) -> int:
+        """How many messages were set aside."""
+        return self._dead_letters.counts.total()
 
     def take(self, batch: Batch) -> None:
         """Store a batch; on return all of it is durable, in the history or in the dead-letter file.
@@ -116,14 +141,16 @@ class StoreRole:
             StorageError: nothing was stored.
             OSError: the unusable messages could not be put into the dead-letter file.
         """
-        faults = self.store(batch)
+        faults = self._chosen(self.store(batch))
         if faults:
             unusable = [
                 DeadLetter(batch.topics[fault.index], batch.payloads[fault.index], fault.error, fault.row)
                 for fault in faults
             ]
             self._dead_letters.keep(unusable)
-            self._report(unusable)
+            self._count([letter for letter in unusable if not isinstance(letter.error, TooManyError)])
+            self._report()
+        self.received += len(batch.topics)
 
     def store(self, batch: Batch) -> list[Fault]:
         """Store what can be of a batch; on return that is durable.
@@ -135,13 +162,19 @@ class StoreRole:
             StorageError: nothing was stored.
         """
         self._writer.open()  # it may have been away until now
+        self._hosts.load()
+        if self._delivery is not None:
+            self._delivery.begin()
         samples, owners, notes, faults = self._understand(batch)
         if samples:
             written = self._writer.write(samples)
+            self._note_stored(samples, written.rows)
             for refusal in written.refused:
                 self._refuse(refusal)
             faults += _faults_of(written.rejected, owners)
         for index, note in notes.values():
+            if self._delivery is not None and note.online is not None:
+                self._delivery.heard(note.host, online=note.online)
             try:
                 self._writer.note_host(note.host, online=note.online, info=note.info)
             except TooManyDevicesError as refusal:
@@ -150,10 +183,21 @@ class StoreRole:
                 faults.append(Fault(index, error))
         return sorted(faults, key=lambda fault: fault.index)
 
+    def _note_stored(self, samples: list[Sample], rows: int) -> None:
+        self.stored_rows += rows
+        newest = max(sample.envelope.timestamp for sample in samples[-_NEWEST:])
+        self.lag_seconds = max(0.0, self._wall() - newest.timestamp())
+        if self._delivery is not None:
+            self._delivery.stored(samples)
+
     def idle(self) -> None:
-        """Do a slice of the store's upkeep; what keeps it from that is said once, and tried again at the next call."""
+        """Do slices of the store's upkeep, for a short while; what keeps it from that is said once, and tried again."""
+        self._crowd.report()
+        enough = self._monotonic() + _UPKEEP_SECONDS
         try:
-            self._writer.maintain(self._wall())
+            # More than one: what many hosts bring between two calls has to go between two calls, too.
+            while self._writer.maintain(self._wall()).more and self._monotonic() < enough:
+                pass
         except StorageError as error:
             if str(error) != self._upkeep_trouble:
                 self._upkeep_trouble = str(error)
@@ -161,8 +205,15 @@ class StoreRole:
         else:
             self._upkeep_trouble = ""
 
+    def close(self) -> None:
+        """Say what was not said yet, because it was not a minute ago that something was."""
+        self._crowd.report(at_once=True)
+        self._next_report = 0.0
+        self._report()
+
     def _understand(self, batch: Batch) -> _Understood:
         now = datetime.fromtimestamp(self._wall(), UTC)
+        known = self._hosts.known
         samples, owners, notes, faults = understood = _Understood([], [], {}, [])
         for index, (name, payload) in enumerate(zip(batch.topics, batch.payloads, strict=True)):
             try:
@@ -170,11 +221,16 @@ class StoreRole:
                 if topic.leaf in NOTES:
                     note = self._note(topic, payload)
                     if note is not None:
+                        if note.host not in known:
+                            self._hosts.admit(note.host)
                         notes[name] = index, note
                 elif topic.leaf in _NOT_SAMPLES or index in batch.retained:
                     continue  # a sample that the broker kept is one that somebody made it keep, and came before
                 else:
-                    samples.append(decode(topic, payload, now=now))
+                    sample = decode(topic, payload, now=now)
+                    if sample.envelope.host not in known:
+                        self._hosts.admit(sample.envelope.host)
+                    samples.append(sample)
                     owners.append(index)
             except MessageError as error:
                 faults.append(Fault(index, error))
@@ -216,19 +272,30 @@ class StoreRole:
             raise WrongTopicError(f"an inventory of {inventory.host!r} on the topic of {topic.host!r}")
         return _Note(host, info=text)
 
+    def _chosen(self, faults: list[Fault]) -> list[Fault]:
+        """Return the faults whose messages are to be kept: all, but of what there is too much only a few."""
+        crowd = {index: fault.error for index, fault in enumerate(faults) if isinstance(fault.error, TooManyError)}
+        if not crowd:
+            return faults
+        passed_over = set(list(crowd)[self._crowd.pick(crowd.values()) :])
+        return [fault for index, fault in enumerate(faults) if index not in passed_over]
+
     def _refuse(self, refusal: TooManyDevicesError) -> None:
         """Say once for each table that it is full; what it did not take is lost, and would not fit later either."""
-        if refusal.table not in self._refused:
-            self._refused.add(refusal.table)
+        if (refusal.table, refusal.is_of_host) not in self._refused:
+            self._refused.add((refusal.table, refusal.is_of_host))
             _log.error("%s", refusal)
 
-    def _report(self, unusable: list[DeadLetter]) -> None:
+    def _count(self, unusable: list[DeadLetter]) -> None:
+        if unusable:
+            self._unreported += len(unusable)
+            self._last = unusable[-1]
+
+    def _report(self) -> None:
         """Say that messages were unusable, at most once a minute."""
-        self._unreported += len(unusable)
-        now = self._monotonic()
-        if now < self._next_report:
+        now, last = self._monotonic(), self._last
+        if last is None or now < self._next_report:
             return
-        last = unusable[-1]
         _log.warning(
             "%d unusable %s, kept in %s; the last one on %s: %s",
             self._unreported,
@@ -237,7 +304,7 @@ class StoreRole:
             ascii(last.topic.decode("utf-8", "replace")[:100]),
             last.error,
         )
-        self._unreported = 0
+        self._unreported, self._last = 0, None
         self._next_report = now + _REPORT_SECONDS
 
 
@@ -249,5 +316,5 @@ def _faults_of(rejected: Iterable[RejectedLine], owners: list[int]) -> list[Faul
     faults: list[Fault] = []
     for index, (first, *others) in of_message.items():
         more = f" (and {len(others)} more of its rows)" if others else ""
-        faults.append(Fault(index, UnstorableError(f"{first.error}{more}"), first.line))
+        faults.append(Fault(index, type(first.error)(f"{first.error}{more}"), first.line))
     return faults

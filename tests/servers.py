@@ -4,8 +4,10 @@ Both keep their files and their port. Containers are used where Docker is and th
 not, the test is skipped and says why.
 """
 
+import contextlib
 import functools
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -29,10 +31,16 @@ _SHOWN = 2000
 testcontainers_config.ryuk_disabled = True
 
 
+_PORTS = range(15_000, 32_000)
+"""Below those that systems give to clients: one of them would take a port before its server has started."""
+
+
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return probe.getsockname()[1]
+    while True:
+        port = random.choice(_PORTS)  # noqa: S311 - no secret
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind((HOST, port))
+            return port
 
 
 class Server(Protocol):

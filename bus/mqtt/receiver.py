@@ -36,6 +36,7 @@ _OVERFULL = 8  # this many batches in hand while take() fails are enough
 _KEEPALIVE_SECONDS = 60  # as the broker is told: a take() longer than this costs the connection; we ask more often
 _LINGER_SECONDS = 1.0
 _DEPARTURE_SECONDS = 5.0
+_MOST_OUTGOING = 100  # messages of ours that the broker has not acknowledged
 _SILENCE_SECONDS = 0.5  # a broker that has sent nothing for so long after our acknowledgements has nothing left
 
 
@@ -82,6 +83,8 @@ class Receiver:
         self._idle_seconds = idle_seconds
         self._when_subscribed = subscribed
         self._leave = leave
+        self._client: Client | None = None  # paho's, while `run` has one
+        self._outgoing: set[int] = set()  # packet identifiers of what `publish` has sent
         self._unsubscribed = False
         self._left = False
         self._clock = clock
@@ -146,6 +149,8 @@ class Receiver:
         client.on_subscribe = self._subscribed
         client.on_unsubscribe = self._gave_up
         client.on_message = self._received
+        client.on_publish = self._published
+        self._client = client
         self._waker.open()
         try:
             while not self._stopping:
@@ -157,6 +162,23 @@ class Receiver:
             if self._stream is not None:
                 self._stream.close()
             self._waker.close()
+
+    def publish(self, topic: str, payload: bytes) -> bool:
+        """Send a message with QoS 1, not retained; only to be called from `take` and `idle`.
+
+        It is a word to others, not a sample: one that was sent comes again after a loss of the connection, and
+        nothing is kept where it could not be sent.
+
+        Returns:
+            Whether it was sent: False without a connection, or while too many are not acknowledged.
+        """
+        if self._client is None or not self.connected or len(self._outgoing) >= _MOST_OUTGOING:
+            return False
+        sent = self._client.publish(topic, payload, qos=1)
+        if sent.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
+            return False
+        self._outgoing.add(sent.mid)
+        return True
 
     def stop(self) -> None:
         """End `run` soon; may be called from any thread and from a signal handler."""
@@ -416,6 +438,13 @@ class Receiver:
     ) -> None:
         if not self._stopping:
             self._link.lost(*explain_loss(self._stream, flags, reason))
+
+    def _published(
+        self, _client: Client, _userdata: Any, identifier: int, reason: ReasonCode, _properties: Properties | None
+    ) -> None:
+        self._outgoing.discard(identifier)
+        if reason.is_failure:
+            self._link.complain(f"refused a message of ours ({reason}); may this account write it?")
 
     def _received(self, _client: Client, _userdata: Any, message: MQTTMessage) -> None:
         """Take a message that paho has parsed: with MQTT 5 all of them."""

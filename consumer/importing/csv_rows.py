@@ -152,7 +152,8 @@ def _moment(text: str) -> int | None:
         return None
     if found.tzinfo is None or not _FIRST_YEAR <= found.year <= _LAST_YEAR:
         return None
-    return to_milliseconds(found)
+    moment = to_milliseconds(found)
+    return moment if moment >= 0 else None  # an offset may put the first day of 1970 before it
 
 
 def _converter(field: Field) -> Converter:

@@ -6,7 +6,10 @@ StorageError                    the store cannot be used until a person mends so
 └── TooManyDevicesError         a table cannot tell more devices apart
 
 UnstorableError is a MessageError: the store is well, the message is not.
-└── TooOldError                 it is older than what the store keeps
+├── TooOldError                 it is older than what the store keeps
+└── TooManyError                there is too much of its kind
+    ├── TooManyHostsError       it is of one host more than are stored
+    └── TooManyEntriesError     its host brought too many new names for one map
 """
 
 from hostpulse.bus.errors import HostpulseError, MessageError
@@ -16,6 +19,9 @@ __all__ = [
     "StorageError",
     "StorageUnavailableError",
     "TooManyDevicesError",
+    "TooManyEntriesError",
+    "TooManyError",
+    "TooManyHostsError",
     "TooOldError",
     "UnstorableError",
 ]
@@ -44,22 +50,29 @@ class NoHistoryError(StorageError):
 
 
 class TooManyDevicesError(StorageError):
-    """A table knows as many devices as it can; what came from another one was left out.
+    """A table knows as many devices as it can, or got too many new ones of a host; what came of others was left out.
 
     Attributes:
         table: whose devices they are.
+        is_of_host: whether one host brought too many in a day; else the table is full.
         rows: how many rows were left out.
         host: of the first of them.
         key: of the first of them; None in a subsystem's own table.
     """
 
-    def __init__(self, *, table: str, rows: int, host: str, key: str | None, limit: int) -> None:
+    def __init__(
+        self, *, table: str, rows: int, host: str, key: str | None, limit: int, is_of_host: bool = False
+    ) -> None:
         device = f"host {host!r}" if key is None else f"host {host!r}, {key!r}"
         super().__init__(
-            f"table {table} holds its {limit} devices already: {rows} rows left out, the first of {device}; "
+            f"table {table} got {limit} new entries of one host within a day already: {rows} rows left out, the first "
+            f"of {device}; raise store.maximum_entries if that is right"
+            if is_of_host
+            else f"table {table} holds its {limit} devices already: {rows} rows left out, the first of {device}; "
             "shorten the retention so that devices that are gone make room, or use InfluxDB"
         )
         self.table = table
+        self.is_of_host = is_of_host
         self.rows = rows
         self.host = host
         self.key = key
@@ -75,3 +88,30 @@ class TooOldError(UnstorableError):
     """A row is older than what the store keeps."""
 
     kind = "too_old"
+
+
+class TooManyError(UnstorableError):
+    """There is too much of its kind. It may be one of millions, so not each of them is kept.
+
+    Attributes:
+        setting: name of the setting that says how many there may be.
+    """
+
+    setting = ""
+
+
+class TooManyHostsError(TooManyError):
+    """The message is of one host more than are stored."""
+
+    kind = "too_many_hosts"
+    setting = "store.maximum_hosts"
+
+    def __init__(self, host: str, limit: int) -> None:
+        super().__init__(f"{limit} hosts are stored already, and {host!a} is not one of them; see {self.setting}")
+
+
+class TooManyEntriesError(TooManyError):
+    """The host brought too many new names for one map within a day."""
+
+    kind = "too_many_entries"
+    setting = "store.maximum_entries"

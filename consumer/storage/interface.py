@@ -26,6 +26,7 @@ __all__ = [
     "Latest",
     "LatestQuery",
     "Maintenance",
+    "Number",
     "Point",
     "Reader",
     "RejectedLine",
@@ -36,6 +37,7 @@ __all__ = [
     "Value",
     "Writer",
     "Written",
+    "check_numbers",
     "field_named",
     "table_named",
 ]
@@ -123,6 +125,22 @@ class Point(NamedTuple):
     maximum: float | str
 
 
+class Number(NamedTuple):
+    """Which message a row came with.
+
+    Attributes:
+        host: name of the machine.
+        session: start of its publisher, milliseconds since the epoch.
+        sequence: number of the message in its subsystem and session.
+        timestamp: when it was sampled, milliseconds since the epoch.
+    """
+
+    host: str
+    session: int
+    sequence: int
+    timestamp: int
+
+
 @dataclass(frozen=True, slots=True)
 class Series:
     """One field of one device in the order of time. Buckets without a value are absent."""
@@ -171,6 +189,19 @@ def field_named(table: Table, name: str) -> Field:
     if found is None:
         raise UsageError(f"{table.name} has no field {name!r}{_nearest(name, [item.name for item in table.fields])}")
     return found
+
+
+def check_numbers(subsystem: str, start: float, end: float) -> None:
+    """Look whether messages of a subsystem can be asked for in a range.
+
+    Raises:
+        UsageError: there is no such subsystem, or the range is empty.
+    """
+    if table_named(subsystem).map is not None:
+        raise UsageError(
+            f"{subsystem} is a part of a message and has no numbers; ask for {TABLES[subsystem].subsystem}"
+        )
+    _check_range(start, end)
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:
@@ -321,6 +352,17 @@ class Writer(Protocol):
         """
         ...
 
+    def hosts(self, now: float) -> set[str] | None:
+        """Return the hosts that raw rows, or a status without any rows, are kept of; None if they cannot be read.
+
+        Args:
+            now: seconds since the epoch.
+
+        Raises:
+            StorageUnavailableError: not now.
+        """
+        ...
+
     def note_host(self, host: str, *, online: bool | None = None, info: str | None = None) -> None:
         """Remember what a host's retained `status` or `info` says; None leaves what is known.
 
@@ -395,6 +437,34 @@ class Reader(Protocol):
         """Return the last known value of each field of each device, by host and key.
 
         The fields of a table may come in different messages, so a value may be older than the last row.
+        """
+        ...
+
+    def numbers(
+        self, subsystem: str, start: float, end: float, hosts: tuple[str, ...] | None = None
+    ) -> Iterator[list[Number]]:
+        """Yield batches of the numbers of stored messages in the order of time, in constant memory.
+
+        Args:
+            subsystem: whose messages.
+            start: seconds since the epoch, included.
+            end: seconds since the epoch, not included.
+            hosts: only of these; None for all.
+
+        Raises:
+            UsageError: there is no such subsystem, or the range is empty.
+        """
+        ...
+
+    def last_numbers(self, subsystem: str, since: float) -> list[Number]:
+        """Return the newest number of each host by name; hosts that have said nothing since then are left out.
+
+        Args:
+            subsystem: whose messages.
+            since: seconds since the epoch.
+
+        Raises:
+            UsageError: there is no such subsystem, or `since` is no moment.
         """
         ...
 

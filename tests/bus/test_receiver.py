@@ -451,3 +451,71 @@ def test_it_says_when_the_broker_has_its_subscription(broker):
     told = []
     with Collector(broker.options("store"), subscribed=lambda: told.append(None)):
         eventually(lambda: told)
+
+
+class Answering(Collector):
+    """Publishes once more, on another topic, what it takes."""
+
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, **options)
+        self.sent = []
+
+    def take(self, batch):
+        super().take(batch)
+        for payload in batch.payloads:
+            self.sent.append(self.receiver.publish("answers/x", payload))
+
+
+def test_what_it_publishes_arrives_and_disturbs_nothing(broker):
+    protocols = ("3.1.1", "5") if broker.kind == "mosquitto" else ("3.1.1",)
+    for protocol in protocols:
+        with (
+            Collector(broker.options("listener"), ["answers/#"]) as listener,
+            Proxy(broker.port) as proxy,
+            Answering(broker.options("store", port=proxy.port, protocol=protocol), batch_messages=10) as answering,
+            Feeder(broker.options("feeder")) as feeder,
+        ):
+            for first in range(0, 90, 30):
+                feeder.send(numbered(30, start=first))
+                eventually(lambda first=first: len(listener.payloads) >= first + 30)
+            eventually(lambda: len(acknowledged(proxy.conversations[0])) >= 90)
+            assert acknowledged(proxy.conversations[0]) == delivered(proxy.conversations[0])
+        assert answering.payloads == listener.payloads == numbered(90)
+        assert all(answering.sent)
+        assert_nothing_is_left(broker, "store")
+
+
+def test_what_cannot_be_published_is_dropped_and_said(broker):
+    collector = Answering(broker.options("store"))
+    assert not collector.receiver.publish("answers/x", b"before run")
+    with collector:
+        idle = threading.Event()
+        results = []
+
+        def publish_without_a_broker():
+            if not collector.receiver.connected and not idle.is_set():
+                results.append(collector.receiver.publish("answers/x", b"lost"))
+                idle.set()
+
+        collector.receiver._idle = publish_without_a_broker
+        collector.receiver._idle_seconds = 0.05
+        eventually(lambda: collector.receiver.connected)
+        broker.kill()
+        assert idle.wait(30)
+    assert results == [False]
+
+
+def test_no_more_is_sent_than_the_broker_acknowledges(broker):
+    results = []
+    with Proxy(broker.port) as proxy:
+        collector = Collector(broker.options("store", port=proxy.port), idle_seconds=0.05)
+
+        def flood():
+            if collector.receiver.connected and not results:
+                results.extend(collector.receiver.publish("answers/x", b"x") for _ in range(150))
+
+        collector.receiver._idle = flood
+        with collector:
+            eventually(lambda: results)
+            eventually(lambda: not collector.receiver._outgoing)
+    assert results == [True] * 100 + [False] * 50

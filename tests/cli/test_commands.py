@@ -5,12 +5,15 @@ import re
 import socket
 import stat
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import jsonschema
+import msgspec
 import pytest
 
 from hostpulse.bus.messages import SUBSYSTEMS
+from hostpulse.consumer.delivery.account import Account, Loss, Missing
 
 from ..brokers import Broker
 from .support import Hostpulse, Running, eventually, sample
@@ -75,7 +78,7 @@ def check(hostpulse: Hostpulse, *arguments: object) -> tuple[int, dict[str, list
     for line in done.stdout.splitlines():
         mark, name, text = line.split(maxsplit=2)
         found.setdefault(name, []).append((mark, text))
-    assert list(found) == ["settings", "data", "history", "broker", "rules", "collectors"]
+    assert list(found) == ["settings", "data", "history", "delivery", "broker", "rules", "collectors"]
     return done.returncode, found
 
 
@@ -87,10 +90,37 @@ def test_check_on_a_new_machine(hostpulse: Hostpulse) -> None:
     assert found["history"] == [
         ("--", f"none yet in {hostpulse.history}; `hostpulse up` or `hostpulse consume` writes it")
     ]
+    assert found["delivery"] == [("--", f"no consumer keeps account in {hostpulse.data}")]
     assert found["broker"][0][0] == "--"
     assert found["broker"][0][1].endswith(f"on 127.0.0.1:{hostpulse.port}")
     assert found["collectors"][0][0] == "ok"
     assert not hostpulse.data.exists()
+
+
+def test_check_shows_what_is_missing_and_what_was_lost_in_a_day(hostpulse: Hostpulse) -> None:
+    now = datetime.now(UTC)
+    hostpulse.data.mkdir(parents=True)
+    file = hostpulse.data / "delivery.json"
+
+    def loss(host: str, hours: int) -> Loss:
+        at = now - timedelta(hours=hours)
+        return Loss(at=at, host=host, subsystem="cpu", session=at, first=11, last=20, since=at, until=at)
+
+    runs = [(1, 5, now, now), (8, 10, now, now)]
+    missing = [Missing(host="web-1", subsystem=name, session=now, runs=runs) for name in ("cpu", "memory")]
+    losses = [loss("web-1", 30), loss("web-2", 2), loss("web-2\x1b[2J", 2)]
+    file.write_bytes(msgspec.json.encode(Account(saved=now, reached=now, missing=missing, losses=losses)))
+    code, found = check(hostpulse)
+    assert code == 0
+    assert found["delivery"] == [
+        ("--", "web-1: 6 messages missing now, 0 lost in a day"),
+        ("--", "web-2: 0 messages missing now, 10 lost in a day"),
+        ("--", "web-2�[2J: 0 messages missing now, 10 lost in a day"),
+    ]
+    file.write_bytes(msgspec.json.encode(Account(saved=now, reached=now)))
+    [(mark, text)] = check(hostpulse)[1]["delivery"]
+    assert mark == "ok"
+    assert text.startswith("nothing is missing and nothing was lost in a day")
 
 
 def test_check_beside_up(shared: Hostpulse, up: Running) -> None:

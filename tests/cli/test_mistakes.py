@@ -215,6 +215,7 @@ def test_a_data_directory_without_rights(open_home: Path, command: str) -> None:
     hostpulse.write([sample("cpu", NOW, load_average_1m=1.0)])
     hostpulse.data.chmod(0)
     options = ConsumerOptions(
+        host="web-1",
         mqtt=MqttOptions(host="127.0.0.1", port=1, client_id="x"),
         data_dir=str(hostpulse.data),
         retention_seconds=1e6,

@@ -39,6 +39,8 @@ VALUES: dict[str, st.SearchStrategy[object]] = {
     "influxdb.org": PRINTABLE,
     "influxdb.bucket": PRINTABLE,
     "store.retention": st.integers(1, 700).map(lambda days: f"{days}d"),
+    "store.maximum_hosts": st.integers(1, 1_000_000),
+    "store.maximum_entries": st.integers(1, 1_000_000),
     "store.rollup_retention": st.integers(2, 99).map(lambda years: f"{years}y"),
     "alerts.rules": PATHS,
     "roots.proc": PATHS,

@@ -27,6 +27,7 @@ class FakeWriter:
         self.notes: list[tuple[str, bool | None, str | None]] = []
         self.maintained: list[float] = []
         self.written = Written(0)
+        self.known_hosts: set[str] | None = set()
         self.write_error: Exception | None = None
         self.note_error: Exception | None = None
         self.maintain_error: Exception | None = None
@@ -41,6 +42,10 @@ class FakeWriter:
         if self.note_error:
             raise self.note_error
         self.notes.append((host, online, info))
+
+    def hosts(self, now: float) -> set[str] | None:
+        assert now == NOW
+        return None if self.known_hosts is None else set(self.known_hosts)
 
     def maintain(self, now: float) -> Maintenance:
         if self.maintain_error:

@@ -220,6 +220,7 @@ def test_a_consumer_that_is_killed_between_storing_and_acknowledging(
     with Proxy(broker.port) as proxy:
         options = msgspec.json.encode(
             ConsumerOptions(
+                host="web-1",
                 mqtt=broker.options("store", port=proxy.port),
                 data_dir=str(tmp_path / "data"),
                 influxdb=influxdb,

@@ -18,6 +18,7 @@ from hostpulse.bus.mqtt import Batch
 from hostpulse.bus.topics import Topics
 from hostpulse.consumer.dead_letter import DeadLetterFile
 from hostpulse.consumer.storage import (
+    Maintenance,
     RejectedLine,
     StorageError,
     StorageUnavailableError,
@@ -221,6 +222,38 @@ def test_unusable_messages_are_said_once_a_minute(
     assert text.startswith("3 unusable messages, kept in ")
     assert "\x1b" not in text
     assert "�" not in text
+
+
+def test_upkeep_goes_on_while_there_is_more_but_not_for_long(
+    role: StoreRole, writer: FakeWriter, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slices = 3
+
+    def maintain(_now: float) -> Maintenance:
+        nonlocal slices
+        slices -= 1
+        clock.seconds += 0.1
+        return Maintenance(0, 5000, more=slices > 0)
+
+    monkeypatch.setattr(writer, "maintain", maintain)
+    role.idle()
+    assert slices == 0
+    slices = 1000
+    role.idle()
+    assert slices == 997
+
+
+def test_a_consumer_that_ends_says_what_it_has_not_said_yet(
+    role: StoreRole, batch: MakeBatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING)
+    for _ in range(3):
+        role.take(batch((CPU, b"{")))
+    assert len(caplog.records) == 1
+    role.close()
+    assert caplog.records[1].getMessage().startswith("2 unusable messages, kept in ")
+    role.close()
+    assert len(caplog.records) == 2
 
 
 def test_upkeep_that_fails_is_said_once_and_stops_nothing(

@@ -1,16 +1,15 @@
-import socket
 import time
 from collections.abc import Callable
 
 import psutil
 import pytest
 
+from .. import servers
+
 
 @pytest.fixture
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    return servers.free_port()
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ import random
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from hostpulse.consumer.storage import (
     Host,
     Latest,
     LatestQuery,
+    Number,
     Point,
     Reader,
     RowQuery,
@@ -262,3 +264,57 @@ def test_a_store_that_is_not_there(influx_server: Any, tmp_path: Path) -> None:
         with pytest.raises(StorageError) as caught:
             reader.open()
         assert "\n" not in str(caught.value)
+
+
+def numbered(make: Make, host: str, second: int, sequence: int, session: int) -> Sample:
+    one = make("cpu", START + second * 1000, host, sequence, user_percent=1.0)
+    one.envelope.session = datetime.fromtimestamp(session, UTC)
+    return one
+
+
+@pytest.fixture
+def counted(store: Store, sample: Make) -> Reader:
+    """Two hosts, one of them in two sessions and with gaps, and a third that fell silent; in no order."""
+    writer, reader = store
+    batch = [numbered(sample, "alpha", second, second + 1, SECONDS) for second in range(5000) if second % 7]
+    batch += [numbered(sample, "alpha", 5000 + second, second + 1, SECONDS + 5000) for second in range(10)]
+    batch += [numbered(sample, "beta", second, second + 1, SECONDS - 60) for second in range(0, 5000, 2)]
+    batch += [numbered(sample, "gamma", -90_000, 3, SECONDS - 99_000)]
+    random.Random(3).shuffle(batch)  # noqa: S311 - no secret
+    writer.write(batch)
+    return reader
+
+
+@pytest.mark.parametrize("hosts", [None, ("alpha",), ("beta", "nobody"), ()])
+@pytest.mark.parametrize(("start", "end"), [(0, 10**10), (SECONDS + 100, SECONDS + 200), (SECONDS + 6000, 10**10)])
+def test_numbers(counted: Reader, hosts: tuple[str, ...] | None, start: float, end: float) -> None:
+    batches = list(counted.numbers("cpu", start, end, hosts))
+    assert all(0 < len(batch) <= 4096 for batch in batches)
+    found = [one for batch in batches for one in batch]
+    assert [one.timestamp for one in found] == sorted(one.timestamp for one in found)
+    assert {type(value) for one in found for value in one} <= {int, str}
+    same(("numbers", hosts, start, end), sorted(found))
+    if (hosts, start) == (("alpha",), SECONDS + 100):
+        assert sorted(found) == [
+            Number("alpha", START, second + 1, START + second * 1000) for second in range(100, 200) if second % 7
+        ]
+
+
+def test_the_last_number_of_each_host(counted: Reader) -> None:
+    alpha = Number("alpha", START + 5_000_000, 10, START + 5_009_000)
+    beta = Number("beta", START - 60_000, 4999, START + 4_998_000)
+    gamma = Number("gamma", START - 99_000_000, 3, START - 90_000_000)
+    assert counted.last_numbers("cpu", 0) == [alpha, beta, gamma]
+    assert counted.last_numbers("cpu", SECONDS) == [alpha, beta]
+    assert counted.last_numbers("cpu", SECONDS + 5000) == [alpha]
+    assert counted.last_numbers("memory", 0) == []
+
+
+def test_numbers_that_make_no_sense(store: Store) -> None:
+    _, reader = store
+    with pytest.raises(UsageError, match="ask for cpu"):
+        list(reader.numbers("cpu_core", 0, 1))
+    with pytest.raises(UsageError, match="did you mean cpu"):
+        reader.last_numbers("cpuu", 0)
+    with pytest.raises(UsageError, match="no bounds"):
+        list(reader.numbers("cpu", 1, 1))

@@ -8,6 +8,7 @@
 :every          width of a bucket in milliseconds
 :limit          how many rows at most
 :ids            JSON list of ids
+:device         number of one device
 """
 
 from collections.abc import Collection
@@ -16,7 +17,19 @@ from hostpulse.bus.fields import Table
 
 from .schema import DEVICE_BITS, DEVICE_MASK, MINUTE, minute_table, quoted
 
-__all__ = ["HOSTS", "count_minutes", "count_rows", "last_rows", "page", "points", "rows_by_id", "values"]
+__all__ = [
+    "DEVICES",
+    "HOSTS",
+    "count_minutes",
+    "count_rows",
+    "last_number",
+    "last_rows",
+    "numbers",
+    "page",
+    "points",
+    "rows_by_id",
+    "values",
+]
 
 # ruff: noqa: S608 - see above
 
@@ -25,6 +38,9 @@ HOSTS = """
     FROM (SELECT host FROM _device UNION SELECT name FROM _host) LEFT JOIN _host ON name = host
     ORDER BY host
 """
+
+DEVICES = "SELECT id, host, last_seen FROM _device WHERE id BETWEEN :first AND :last ORDER BY host"
+"""The devices of a table by host; the bounds are ids of devices."""
 
 _CHOSEN = f"(:devices IS NULL OR id & {DEVICE_MASK} IN (SELECT value FROM json_each(:devices)))"
 
@@ -50,6 +66,24 @@ def page(table: Table, fields: Collection[str], present: Collection[str]) -> str
         SELECT {columns} FROM {quoted(table.name)}
         WHERE id >= max(:start << {DEVICE_BITS}, :after + 1) AND id < :end << {DEVICE_BITS} AND {_CHOSEN}
         ORDER BY id LIMIT :limit
+    """
+
+
+def numbers(table: Table) -> str:
+    """Return the statement that reads which messages there are, as `page` reads rows: id, session, sequence."""
+    return f"""
+        SELECT id, session, sequence FROM {quoted(table.name)}
+        WHERE id >= max(:start << {DEVICE_BITS}, :after + 1) AND id < :end << {DEVICE_BITS} AND {_CHOSEN}
+        AND sequence IS NOT NULL ORDER BY id LIMIT :limit
+    """
+
+
+def last_number(table: Table) -> str:
+    """Return the statement that reads the last message of a device in a range: id, session, sequence."""
+    return f"""
+        SELECT id, session, sequence FROM {quoted(table.name)}
+        WHERE id >= :start << {DEVICE_BITS} AND id < :end << {DEVICE_BITS} AND id & {DEVICE_MASK} = :device
+        AND sequence IS NOT NULL ORDER BY id DESC LIMIT 1
     """
 
 

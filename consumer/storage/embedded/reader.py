@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import math
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,10 +13,30 @@ from hostpulse.bus.errors import UsageError
 from hostpulse.bus.messages import TABLES
 
 from ..errors import NoHistoryError
-from ..interface import Host, Latest, LatestQuery, Point, Row, RowQuery, Series, SeriesQuery
+from ..interface import (
+    Host,
+    Latest,
+    LatestQuery,
+    Number,
+    Point,
+    Row,
+    RowQuery,
+    Series,
+    SeriesQuery,
+    check_numbers,
+)
 from . import queries
 from .connection import check_format, connect, reported, transaction
-from .schema import DEVICE_BITS, DEVICE_MASK, LATEST_MOMENT, MINUTE, clamp_moment, floor_minute
+from .schema import (
+    DEVICE_BITS,
+    DEVICE_MASK,
+    DEVICE_SEEN_STEP,
+    LATEST_MOMENT,
+    MINUTE,
+    clamp_moment,
+    floor_minute,
+    read_tables,
+)
 from .selection import Selection, select
 
 __all__ = ["EmbeddedReader"]
@@ -147,6 +168,53 @@ class EmbeddedReader:
             for number, device in selection.devices.items()
             if number in values
         ]
+
+    def numbers(
+        self, subsystem: str, start: float, end: float, hosts: tuple[str, ...] | None = None
+    ) -> Iterator[list[Number]]:
+        """Yield batches of at most 4096 numbers in the order of time; see `Reader`."""
+        check_numbers(subsystem, start, end)
+        query = RowQuery(table=subsystem, start=start, end=end, hosts=hosts, fields=())
+        after = -1
+        while True:
+            with self._snapshot() as connection:
+                selection = _select_rows(connection, query)
+                if selection is None:
+                    return
+                found = connection.execute(
+                    queries.numbers(selection.info.table),
+                    {**selection.parameters, "after": after, "limit": _PAGE_ROWS},
+                ).fetchall()
+            devices = selection.devices
+            if found:
+                after = found[-1][0]
+                yield [
+                    Number(devices[row_id & DEVICE_MASK][0], session, sequence, row_id >> DEVICE_BITS)
+                    for row_id, session, sequence in found
+                ]
+            if len(found) < _PAGE_ROWS:
+                return
+
+    def last_numbers(self, subsystem: str, since: float) -> list[Number]:
+        """Return the newest number of each host by name; see `Reader`."""
+        check_numbers(subsystem, since, math.nextafter(since, math.inf))
+        start = clamp_moment(since)
+        found: list[Number] = []
+        with self._snapshot() as connection:
+            info = read_tables(connection).get(subsystem)
+            if info is None:
+                return []
+            bounds = {"first": info.first_device, "last": info.first_device | DEVICE_MASK}
+            for device, host, seen in connection.execute(queries.DEVICES, bounds).fetchall():
+                # Nothing of a device is newer than this, so the search is short however long it has been silent.
+                end = seen + DEVICE_SEEN_STEP + 1
+                row = connection.execute(
+                    queries.last_number(info.table),
+                    {"start": max(start, seen), "end": end, "device": device & DEVICE_MASK},
+                ).fetchone()
+                if row is not None:
+                    found.append(Number(host, row[1], row[2], row[0] >> DEVICE_BITS))
+        return found
 
     def __enter__(self) -> Self:
         return self.open()

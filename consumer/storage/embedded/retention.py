@@ -37,9 +37,17 @@ class RetentionPeriods:
         if self.minutes is not None and (self.raw is None or self.raw > self.minutes):
             raise UsageError("rollups would be kept for less long than raw rows; make their retention the longer one")
 
+    def raw_start(self, now: int) -> int:
+        """Return the minute before which raw rows are too old, in milliseconds as is `now`."""
+        return _cutoff(now, self.raw)
+
+    def minutes_start(self, now: int) -> int:
+        """Return the minute before which minutes are too old."""
+        return _cutoff(now, self.minutes)
+
 
 class Retention:
-    """Deletes old rows, then the devices that have none left.
+    """Deletes old rows, then the devices that have none left, and hosts that never had any.
 
     Args:
         connection: of the writer.
@@ -54,6 +62,7 @@ class Retention:
         self._periods = periods
         self._tables = list(tables)
         self._devices_due = 0
+        self._silent: set[str] = set()  # hosts without devices at the last look
 
     def run(self, now: int) -> tuple[int, bool]:
         """Delete a slice of what is too old, in a transaction of its own.
@@ -68,11 +77,12 @@ class Retention:
         with transaction(self._connection):
             for info, _ in self._tables:
                 if deleted < _SLICE_ROWS:
-                    deleted += self._delete_raw(info, _cutoff(now, self._periods.raw), _SLICE_ROWS - deleted)
+                    deleted += self._delete_raw(info, self._periods.raw_start(now), _SLICE_ROWS - deleted)
                 if deleted < _SLICE_ROWS:
-                    deleted += self._delete_minutes(info, _cutoff(now, self._periods.minutes), _SLICE_ROWS - deleted)
+                    deleted += self._delete_minutes(info, self._periods.minutes_start(now), _SLICE_ROWS - deleted)
             if not deleted and now >= self._devices_due:
                 self._remove_devices(now)
+                self._remove_silent()
                 self._devices_due = now + _DEVICES_EVERY
         return deleted, self._shrink() or deleted > 0
 
@@ -112,7 +122,7 @@ class Retention:
         return None if first is None else int(first) >> DEVICE_BITS
 
     def _remove_devices(self, now: int) -> None:
-        cutoff = min(_cutoff(now, self._periods.raw), _cutoff(now, self._periods.minutes))
+        cutoff = min(self._periods.raw_start(now), self._periods.minutes_start(now))
         hosts: set[str] = set()
         for info, devices in self._tables:
             first = [self._first(name) for name in (info.table.name, minute_table(info.table))]
@@ -121,6 +131,13 @@ class Retention:
         self._connection.executemany(
             "DELETE FROM _host WHERE name = ? AND name NOT IN (SELECT host FROM _device)", [(host,) for host in hosts]
         )
+
+    def _remove_silent(self) -> None:
+        """Remove hosts that said their status and have had no row since the last look: anybody can say one."""
+        found = self._connection.execute("SELECT name FROM _host WHERE name NOT IN (SELECT host FROM _device)")
+        silent = {name for (name,) in found}
+        self._connection.executemany("DELETE FROM _host WHERE name = ?", [(name,) for name in silent & self._silent])
+        self._silent = silent - self._silent
 
     def _shrink(self) -> bool:
         """Give a slice of free pages back to the system; return whether more should go."""

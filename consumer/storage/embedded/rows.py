@@ -13,6 +13,7 @@ from hostpulse.bus.fields import MAXIMUM_ENTRIES, Fields, Table
 from hostpulse.bus.times import to_milliseconds
 
 from ..errors import TooManyDevicesError
+from ..limit import EntryLimit
 from .devices import Devices
 from .schema import DEVICE_BITS, ENVELOPE, TableInfo, quoted
 
@@ -27,6 +28,7 @@ class TableRows:
     Args:
         connection: of the writer.
         info: the table.
+        maximum_entries: new devices of one host in a day; None for any number.
 
     Attributes:
         info: the table.
@@ -35,9 +37,10 @@ class TableRows:
             was set back: what is there stays, what it lacks is taken from the newcomer.
     """
 
-    def __init__(self, connection: sqlite3.Connection, info: TableInfo) -> None:
+    def __init__(self, connection: sqlite3.Connection, info: TableInfo, maximum_entries: int | None) -> None:
         self.info = info
-        self.devices = Devices(connection, info)
+        self._maximum_entries = maximum_entries
+        self.devices = Devices(connection, info, EntryLimit(maximum_entries))
         self.insert = _insert_statement(info.table)
         self.values_of = _values_getter(info.table)
         self._rows: list[tuple[Any, ...]] = []
@@ -68,12 +71,14 @@ class TableRows:
 
     def _refuse(self, host: str, key: str) -> None:
         first = self._refused
+        is_of_host = first.is_of_host if first else not self.devices.is_full
         self._refused = TooManyDevicesError(
             table=self.info.table.name,
             rows=first.rows + 1 if first else 1,
             host=first.host if first else host,
             key=first.key if first else key or None,
-            limit=MAXIMUM_ENTRIES,
+            limit=(is_of_host and self._maximum_entries) or MAXIMUM_ENTRIES,
+            is_of_host=is_of_host,
         )
 
 

@@ -28,6 +28,7 @@ __all__ = [
     "APPLICATION",
     "DEVICE_BITS",
     "DEVICE_MASK",
+    "DEVICE_SEEN_STEP",
     "ENVELOPE",
     "FORMAT",
     "LATEST_MOMENT",
@@ -50,6 +51,8 @@ FORMAT = 1
 
 DEVICE_BITS = 12
 DEVICE_MASK = MAXIMUM_ENTRIES - 1
+DEVICE_SEEN_STEP = 3_600_000
+"""`last_seen` of a device is kept to the hour, in milliseconds, so that live samples do not write it each time."""
 LATEST_MOMENT = 1 << (63 - DEVICE_BITS)
 """Milliseconds from which on an id would not fit into 64 bits."""
 

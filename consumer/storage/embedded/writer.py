@@ -50,13 +50,22 @@ class EmbeddedWriter:
         path: of the database, which `open` creates with its directory where they lack.
         retention: seconds for which raw rows are kept; None for ever.
         rollup_retention: seconds for which minutes that were summed up are kept, at least as long; None for ever.
+        maximum_entries: new entries of one host in one map in a day; None for any number.
 
     Raises:
         UsageError: the retention makes no sense.
     """
 
-    def __init__(self, path: Path, *, retention: float | None, rollup_retention: float | None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        retention: float | None,
+        rollup_retention: float | None,
+        maximum_entries: int | None = None,
+    ) -> None:
         self._path = path
+        self._maximum_entries = maximum_entries
         self._periods = RetentionPeriods(retention, rollup_retention)
         self._lock = WriterLock(path)
         self._open: _Parts | None = None
@@ -116,6 +125,24 @@ class EmbeddedWriter:
                 if error is not None:
                     refused.append(error)
         return Written(stored, tuple(refused))
+
+    def hosts(self, now: float) -> set[str]:
+        """Return the hosts that have samples within the retention, and those that have only said their status.
+
+        Args:
+            now: seconds since the epoch.
+
+        Raises:
+            StorageError: they cannot be read.
+        """
+        since = self._periods.raw_start(clamp_moment(now))
+        with self._working() as parts:
+            found = parts.connection.execute(
+                "SELECT host FROM _device WHERE last_seen >= ? "
+                "UNION SELECT name FROM _host WHERE name NOT IN (SELECT host FROM _device)",
+                (since,),
+            )
+            return {host for (host,) in found}
 
     def note_host(self, host: str, *, online: bool | None = None, info: str | None = None) -> None:
         """Remember what a host's retained `status` or `info` says; None leaves what is known.
@@ -197,7 +224,9 @@ class EmbeddedWriter:
             raise
 
     def _assemble(self, connection: sqlite3.Connection) -> _Parts:
-        tables = {name: TableRows(connection, info) for name, info in read_tables(connection).items()}
+        tables = {
+            name: TableRows(connection, info, self._maximum_entries) for name, info in read_tables(connection).items()
+        }
         return _Parts(
             connection=connection,
             tables=tables,

@@ -21,6 +21,7 @@ from hostpulse.bus.times import to_milliseconds
 
 from ..errors import UnstorableError
 from ..interface import RejectedLine
+from ..limit import EntryLimit
 from .line_protocol import text_value
 from .plans import Head, TablePlan
 from .printing import Encoded, Rows, print_rows
@@ -49,12 +50,13 @@ class Encoder:
 
     Args:
         tables: every table by name.
+        maximum_entries: new entries of one host in one map in a day; None for any number.
 
     Raises:
         UnstorableError: a table or a field has a name that cannot stand in a line.
     """
 
-    def __init__(self, tables: Mapping[str, Table] = TABLES) -> None:
+    def __init__(self, tables: Mapping[str, Table] = TABLES, *, maximum_entries: int | None = None) -> None:
         maps: dict[str, list[Table]] = {}
         for table in tables.values():
             maps.setdefault(table.subsystem, [])
@@ -63,7 +65,7 @@ class Encoder:
         self._plans = {
             subsystem: (
                 TablePlan(tables[subsystem], [str(part.map) for part in parts]),
-                [(attrgetter(str(part.map)), TablePlan(part, [])) for part in parts],
+                [(attrgetter(str(part.map)), TablePlan(part, [], EntryLimit(maximum_entries))) for part in parts],
             )
             for subsystem, parts in maps.items()
         }

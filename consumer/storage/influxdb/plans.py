@@ -9,11 +9,15 @@ from msgspec import UNSET
 
 from hostpulse.bus.fields import Table
 
+from ..errors import TooManyEntriesError
+from ..limit import EntryLimit
 from .line_protocol import field_name, tag_value
 
 __all__ = ["Head", "Heads", "TablePlan"]
 
-_REMEMBERED = 65_536  # heads of one table; names come from the bus, and their number has no bound
+_REMEMBERED = 65_536  # heads of one table; beyond that they are made anew
+_REMEMBERED_BYTES = 8 << 20  # in all of them: a stranger's names are long
+_COUNTED = 262_144  # entries of one table in a day: 1000 machines of 256 CPUs, 20 MB of hashes
 
 
 @dataclass(slots=True)
@@ -41,14 +45,19 @@ class Heads(dict[str | tuple[str, str], Head]):
     Args:
         table: whose lines.
         tags: further tags as they stand in a line, each with a comma before it.
+        limit: of the new entries of one host; None for any number of them.
 
     Raises:
         UnstorableError: when a device is asked for whose names no line can hold.
+        TooManyEntriesError: when one is asked for that its host has brought beyond the limit.
     """
 
-    def __init__(self, table: Table, tags: bytes = b"") -> None:
+    def __init__(self, table: Table, tags: bytes = b"", limit: EntryLimit | None = None) -> None:
         super().__init__()
         self._tags = tags
+        self._limit = limit
+        self._counted: set[int] = set()  # hashes of the entries of this day
+        self._bytes = 0
         self._start = b"%b,host=" % field_name(table.name)
         self._key = b"" if table.key is None else b",%b=" % field_name(table.key)
 
@@ -58,10 +67,37 @@ class Heads(dict[str | tuple[str, str], Head]):
         else:
             host, key = device
             head = b"%b%b%b%b%b " % (self._start, tag_value(host), self._key, tag_value(key), self._tags)
-        if len(self) >= _REMEMBERED:
+            self._count(host, key)
+        if len(self) >= _REMEMBERED or self._bytes >= _REMEMBERED_BYTES:
             self.clear()
+            self._bytes = 0
+        self._bytes += len(head)
         self[device] = made = Head(head)
         return made
+
+    def _count(self, host: str, key: str) -> None:
+        """Count an entry that is not remembered.
+
+        Raises:
+            TooManyEntriesError: it is new, and one too many.
+        """
+        if self._limit is None:
+            return
+        if self._limit.is_new_day():
+            self.clear()
+            self._bytes = 0
+            self._counted.clear()
+        entry = hash((host, key))
+        if entry in self._counted:
+            return
+        if len(self._counted) >= _COUNTED:
+            raise TooManyEntriesError(f"{_COUNTED} entries came within a day already, and {key[:100]!a} is not of them")
+        if not self._limit.admits(host):
+            raise TooManyEntriesError(
+                f"{host[:100]!a} brought {self._limit.maximum} entries within a day already, and {key[:100]!a} is not "
+                f"of them; see {TooManyEntriesError.setting}"
+            )
+        self._counted.add(entry)
 
 
 class TablePlan:
@@ -80,15 +116,16 @@ class TablePlan:
     Args:
         table: the table.
         maps: names of the maps beside its fields.
+        limit: of the new entries of one host; None for any number of them.
 
     Raises:
         UnstorableError: a name cannot stand in a line.
     """
 
-    def __init__(self, table: Table, maps: list[str]) -> None:
+    def __init__(self, table: Table, maps: list[str], limit: EntryLimit | None = None) -> None:
         self.name = table.name
         self.key = table.key
-        self.heads = Heads(table)
+        self.heads = Heads(table, limit=limit)
         names = {field.name: field_name(field.name) for field in table.fields}
         self.has_flags = any(field.type is bool for field in table.fields)
         self.texts = [(names[field.name], attrgetter(field.name)) for field in table.fields if field.type is str]

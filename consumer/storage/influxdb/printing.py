@@ -107,4 +107,4 @@ def _print_one_by_one(table: str, rows: Rows, pieces: list[bytes], encoded: Enco
 def rejected(index: int, table: str, device: tuple[str, ...], error: UnstorableError) -> RejectedLine:
     """Return what says that a row of a device cannot be a line."""
     names = ",".join((table, *device))
-    return RejectedLine(index, names.encode("utf-8", "backslashreplace"), UnstorableError(f"{table}: {error}"))
+    return RejectedLine(index, names.encode("utf-8", "backslashreplace"), type(error)(f"{table}: {error}"))

@@ -1,8 +1,10 @@
 """The reader of a history in InfluxDB."""
 
 import contextlib
+import math
 import time
 from collections.abc import Callable, Generator, Iterator
+from operator import itemgetter
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
@@ -16,7 +18,19 @@ from hostpulse.bus.fields import Table
 from hostpulse.bus.messages import TABLES
 
 from ..errors import StorageError
-from ..interface import Host, Latest, LatestQuery, Point, Row, RowQuery, Series, SeriesQuery, field_named
+from ..interface import (
+    Host,
+    Latest,
+    LatestQuery,
+    Number,
+    Point,
+    Row,
+    RowQuery,
+    Series,
+    SeriesQuery,
+    check_numbers,
+    field_named,
+)
 from ..options import InfluxOptions
 from .answer import Columns, read_answer
 from .connection import connect, detect, reported
@@ -26,13 +40,14 @@ from .minutes import COUNT as _COUNT
 from .minutes import MAXIMUM as _MAXIMUM
 from .minutes import MINIMUM as _MINIMUM
 from .minutes import SUM as _SUM
-from .rows import TEXTS, collect_rows, converter, moment_of
+from .rows import TEXTS, TooManyRowsError, collect_rows, converter, moment_of, whole_number
 from .schema import (
     AGGREGATE_TAG,
     ENVELOPE,
     HOST_MEASUREMENT,
     INFO,
     LATEST_MOMENT,
+    LEASE_MEASUREMENT,
     MINUTE,
     ONLINE,
     PRESENT,
@@ -45,6 +60,7 @@ __all__ = ["InfluxReader"]
 
 _SLICE_VALUES = 200_000
 _FEWEST_ROWS = 1_000
+_NUMBERS = ENVELOPE[:2]
 _BATCH_ROWS = 4_096
 _MINUTES = "minutes_"
 _PARTS = {_SUM: "sum", _COUNT: "count", _MINIMUM: "min", _MAXIMUM: "max"}
@@ -109,7 +125,7 @@ class InfluxReader:
         names: set[str] = set()
         for bucket in self._buckets():
             flux = Flux()
-            source = flux.source(bucket, 0, LATEST_MOMENT)
+            source = flux.source(bucket, 0, LATEST_MOMENT, f'r["_measurement"] != {flux.bind(LEASE_MEASUREMENT)}')
             text = f'{source} |> keep(columns: ["host"]) |> group() |> distinct(column: "host")'
             names.update(line[columns.places["_value"]] for columns, line in self._ask(flux, text))
         notes = self._notes()
@@ -184,6 +200,49 @@ class InfluxReader:
                 known[name] = converters[name](line[places["_value"]])
         return [Latest(*device, moment, values[device]) for device, moment in sorted(moments.items(), key=_by_name)]
 
+    def numbers(
+        self, subsystem: str, start: float, end: float, hosts: tuple[str, ...] | None = None
+    ) -> Iterator[list[Number]]:
+        """Yield batches of at most 4096 numbers in the order of time; see `Reader`."""
+        check_numbers(subsystem, start, end)
+        query = RowQuery(table=subsystem, start=start, end=end, hosts=hosts, fields=())
+        self._query_api()
+        if _means_nothing(query):
+            return
+        slices = in_slices(
+            clamp_moment(start),
+            clamp_moment(end),
+            lambda first, last, most: self._numbers(query, first, last, most),
+            lambda first, last: self._first(query, first, last),
+            target=_SLICE_VALUES // len(Number._fields),
+        )
+        for found in slices:
+            for place in range(0, len(found), _BATCH_ROWS):
+                part: list[Any] = found[place : place + _BATCH_ROWS]
+                yield [Number(host, session, sequence, moment) for moment, host, session, sequence in part]
+
+    def last_numbers(self, subsystem: str, since: float) -> list[Number]:
+        """Return the newest number of each host by name; see `Reader`."""
+        check_numbers(subsystem, since, math.nextafter(since, math.inf))
+        self._query_api()
+        start = clamp_moment(since)
+        if start >= LATEST_MOMENT:
+            return []
+        flux = Flux()
+        source = flux.source(
+            self._options.bucket,
+            start,
+            LATEST_MOMENT,
+            flux.is_any("_measurement", [subsystem]),
+            flux.is_any("_field", _NUMBERS),
+        )
+        found: dict[str, dict[str, int]] = {}
+        for columns, line in self._ask(flux, f"{source} |> last()"):
+            places = columns.places
+            known = found.setdefault(line[places["host"]], {"timestamp": moment_of(line[places["_time"]])})
+            known[line[places["_field"]]] = whole_number(line[places["_value"]])
+        return [Number(host, **found[host]) for host in sorted(found) if len(found[host]) == len(Number._fields) - 1]
+
     def __enter__(self) -> Self:
         return self.open()
 
@@ -215,6 +274,26 @@ class InfluxReader:
             )
         with contextlib.closing(self._ask(flux, text)) as answer:
             return collect_rows(query, answer, most)
+
+    def _numbers(self, query: RowQuery, start: int, end: int, most: int | None) -> list[Row]:
+        flux = Flux()
+        text = (
+            f"{self._source(flux, query, start, end, flux.is_any('_field', _NUMBERS))}"
+            ' |> keep(columns: ["_time", "host", "_field", "_value"])'
+            ' |> pivot(rowKey: ["_time"], columnKey: ["_field"], valueColumn: "_value")'
+        )
+        rows: list[Row] = []
+        with contextlib.closing(self._ask(flux, text)) as answer:
+            for columns, line in answer:
+                if len(rows) == most:
+                    raise TooManyRowsError
+                places = columns.places
+                cells = [line[places[name]] if name in places else "" for name in _NUMBERS]
+                if all(cells):  # else another program has written it
+                    numbers = map(whole_number, cells)
+                    rows.append((moment_of(line[places["_time"]]), line[places["host"]], *numbers))
+        rows.sort(key=itemgetter(0))
+        return rows
 
     def _first(self, query: RowQuery, start: int, end: int) -> int | None:
         flux = Flux()

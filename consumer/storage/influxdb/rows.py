@@ -14,7 +14,7 @@ from hostpulse.bus.times import to_milliseconds
 from ..interface import Row, RowQuery
 from .answer import Columns
 
-__all__ = ["TEXTS", "TooManyRowsError", "collect_rows", "converter", "moment_of"]
+__all__ = ["TEXTS", "TooManyRowsError", "collect_rows", "converter", "moment_of", "whole_number"]
 
 TEXTS = "texts"
 """Name of the result that holds text, a line for each value: what pivoted answers cannot say is an empty text."""
@@ -33,7 +33,7 @@ def converter(field: Field) -> Converter:
     """Return what makes a value of a field from a cell."""
     if field.type is str:
         return str
-    return float if field.type is float else _whole_number
+    return float if field.type is float else whole_number
 
 
 def moment_of(text: str) -> int:
@@ -125,5 +125,6 @@ def _device(query: RowQuery) -> tuple[str, ...]:
     return ("host",) if key is None else ("host", key)
 
 
-def _whole_number(cell: str) -> int:
+def whole_number(cell: str) -> int:
+    """Return a cell as a whole number, of which InfluxDB makes a float."""
     return int(float(cell))

@@ -6,6 +6,7 @@
                         map that says nothing has `present`, because a point needs a field, and so has a row
                         of a subsystem's own measurement that was imported without the numbers of its message.
                         `hostpulse_host`: what a host's retained `status` and `info` said.
+                        `hostpulse_lease`: which of several consumers looks for what is missing; see `lease`.
     <bucket>_minutes    the same measurements, tags and fields without text, a point for each minute and each value of
                         the further tag `aggregate`: `mean`, `minimum`, `maximum`, `sum`, `count`
 
@@ -22,6 +23,7 @@ __all__ = [
     "HOST_MEASUREMENT",
     "INFO",
     "LATEST_MOMENT",
+    "LEASE_MEASUREMENT",
     "LONGEST_TEXT",
     "MINUTE",
     "ONLINE",
@@ -46,6 +48,8 @@ PRESENT = "present"
 HOST_MEASUREMENT = "hostpulse_host"
 ONLINE = "online"
 INFO = "info"
+
+LEASE_MEASUREMENT = "hostpulse_lease"
 
 LONGEST_TEXT = 131_072
 """Characters of the longest text: as much as the reader takes in one cell of CSV."""

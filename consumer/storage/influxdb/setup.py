@@ -7,11 +7,14 @@ found" when it writes, and may create buckets, creates one.
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from http import HTTPStatus
 
 from influxdb_client.client.influxdb_client import InfluxDBClient
 from influxdb_client.domain.bucket import Bucket
 from influxdb_client.domain.bucket_retention_rules import BucketRetentionRules
 from influxdb_client.domain.post_bucket_request import PostBucketRequest
+from influxdb_client.domain.task import Task
 from influxdb_client.domain.task_create_request import TaskCreateRequest
 from influxdb_client.domain.task_update_request import TaskUpdateRequest
 from influxdb_client.rest import ApiException
@@ -142,6 +145,8 @@ class Setup:
             request = PostBucketRequest(org_id=org, name=name, retention_rules=_rules(retention))
             return self._client.buckets_api().create_bucket(bucket=request)
         except ApiException as error:
+            if error.status == HTTPStatus.UNPROCESSABLE_ENTITY:  # another consumer has just made it
+                return find_bucket(self._client, self._options, name)
             if not is_hidden(error):
                 raise
             return None
@@ -154,9 +159,12 @@ class Setup:
 
         def put() -> str:
             org = self._org_id()
-            found = [task for task in api.find_tasks(name=name, org_id=org) if task.name == name]
-            if not found:
+            if not (found := self._tasks(name, org)):
                 api.create_task(task_create_request=TaskCreateRequest(org_id=org, flux=text, status="active"))
+            # Consumers that start together each make one; all of them keep the same.
+            for surplus in (found or self._tasks(name, org))[1:]:
+                _if_permitted("deleted", partial(api.delete_task, str(surplus.id)))
+            if not found:
                 return "created"
             if found[0].flux == text:
                 return "ready"
@@ -164,6 +172,11 @@ class Setup:
             return "updated"
 
         return _if_permitted(None, put)
+
+    def _tasks(self, name: str, org: str | None) -> list[Task]:
+        """Return the tasks of that name, the oldest first."""
+        found = self._client.tasks_api().find_tasks(name=name, org_id=org)
+        return sorted((task for task in found if task.name == name), key=lambda task: str(task.id))
 
     def _org_id(self) -> str | None:
         """Return the id of the organisation; None if the token may not see it."""
@@ -173,7 +186,8 @@ class Setup:
 
 def _report(prepared: Prepared, options: InfluxOptions) -> None:
     parts = {"bucket": prepared.bucket, "bucket of minutes": prepared.rollup_bucket, "task": prepared.task}
-    if set(parts.values()) == {"not permitted"}:  # as it should be where somebody else has made them
+    # As it should be where somebody else has made them.
+    if prepared.bucket in {"ready", "not permitted"} and prepared.rollup_bucket == prepared.task == "not permitted":
         _log.info("InfluxDB bucket %s: the token writes it; buckets and task are not looked after", options.bucket)
         return
     for what, became in parts.items():

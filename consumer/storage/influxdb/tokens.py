@@ -20,7 +20,7 @@ __all__ = ["make_reader_token", "make_writer_token", "may_read", "may_write"]
 
 
 def may_write(options: InfluxOptions) -> bool:
-    """Return whether the token of the options may write the bucket.
+    """Return whether the token of the options may write the bucket and see it.
 
     Raises:
         StorageError: the server cannot tell.
@@ -30,7 +30,7 @@ def may_write(options: InfluxOptions) -> bool:
         body: Any = b""
         client.write_api(write_options=SYNCHRONOUS).write(options.bucket, options.org, body)
 
-    return _may(options, write)
+    return _may(options, write) and _sees(options, options.bucket)
 
 
 def may_read(options: InfluxOptions) -> bool:
@@ -39,12 +39,13 @@ def may_read(options: InfluxOptions) -> bool:
     Raises:
         StorageError: the server cannot tell.
     """
-    with reported(options, "read"), connect(options) as client:
-        return all(find_bucket(client, options, name) for name in (options.bucket, options.rollup_bucket))
+    return _sees(options, options.bucket, options.rollup_bucket)
 
 
 def make_writer_token(options: InfluxOptions) -> str:
-    """Make a token that may write samples and nothing else; earlier ones are no longer valid.
+    """Make a token that may write samples and read them back, and nothing else; earlier ones are no longer valid.
+
+    A consumer reads to know what has come, and so what is missing.
 
     Args:
         options: the buckets, and a token that may make others.
@@ -52,7 +53,7 @@ def make_writer_token(options: InfluxOptions) -> str:
     Raises:
         StorageError: it may not, or a bucket is missing.
     """
-    return _make(options, "writer", "write", [options.bucket])
+    return _make(options, "writer", ("read", "write"), [options.bucket])
 
 
 def make_reader_token(options: InfluxOptions) -> str:
@@ -64,7 +65,7 @@ def make_reader_token(options: InfluxOptions) -> str:
     Raises:
         StorageError: it may not, or a bucket is missing.
     """
-    return _make(options, "reader", "read", [options.bucket, options.rollup_bucket])
+    return _make(options, "reader", ("read",), [options.bucket, options.rollup_bucket])
 
 
 def _may(options: InfluxOptions, do: Callable[[InfluxDBClient], None]) -> bool:
@@ -78,7 +79,12 @@ def _may(options: InfluxOptions, do: Callable[[InfluxDBClient], None]) -> bool:
         return True
 
 
-def _make(options: InfluxOptions, role: str, action: str, names: list[str]) -> str:
+def _sees(options: InfluxOptions, *names: str) -> bool:
+    with reported(options, "read"), connect(options) as client:
+        return all(find_bucket(client, options, name) for name in names)
+
+
+def _make(options: InfluxOptions, role: str, actions: tuple[str, ...], names: list[str]) -> str:
     description = f"hostpulse {role} of {options.bucket}"
     with reported(options, "make tokens"), connect(options) as client:
         buckets = [_bucket(client, options, name) for name in names]
@@ -95,6 +101,7 @@ def _make(options: InfluxOptions, role: str, action: str, names: list[str]) -> s
                         action=action, resource=PermissionResource(type="buckets", id=bucket.id, org_id=bucket.org_id)
                     )
                     for bucket in buckets
+                    for action in actions
                 ],
             )
         )

@@ -27,10 +27,11 @@ from .connection import Server, connect, detect, is_hidden, reported
 from .delivery import Refusal, deliver
 from .downsampling import summing_up
 from .encoder import Encoder
+from .flux import Flux
 from .line_protocol import tag_value, text_value
 from .printing import Encoded
 from .row_encoder import RowEncoder
-from .schema import HOST_MEASUREMENT, INFO, LONGEST_TEXT, ONLINE, to_datetime
+from .schema import HOST_MEASUREMENT, INFO, LATEST_MOMENT, LONGEST_TEXT, ONLINE, clamp_moment, to_datetime
 from .setup import Prepared, Setup, check_retention, find_bucket, retention_of
 
 __all__ = ["InfluxWriter", "Kept"]
@@ -77,6 +78,7 @@ class InfluxWriter:
         options: where the bucket is.
         retention: seconds for which raw rows are kept, an hour at least; None for ever.
         rollup_retention: seconds for which minutes that were summed up are kept, at least as long; None for ever.
+        maximum_entries: new entries of one host in one map in a day; None for any number.
         wall: seconds since the epoch.
 
     Raises:
@@ -89,6 +91,7 @@ class InfluxWriter:
         *,
         retention: float | None,
         rollup_retention: float | None,
+        maximum_entries: int | None = None,
         wall: Callable[[], float] = time.time,
     ) -> None:
         check_retention(retention, rollup_retention)
@@ -96,7 +99,7 @@ class InfluxWriter:
         self._retention = retention
         self._rollup_retention = rollup_retention
         self._wall = wall
-        self._encoder = Encoder()
+        self._encoder = Encoder(maximum_entries=maximum_entries)
         self._row_encoder = RowEncoder()
         self._open: _Parts | None = None
 
@@ -215,6 +218,32 @@ class InfluxWriter:
             raw = find_bucket(parts.client, options, options.bucket)
             minutes = find_bucket(parts.client, options, options.rollup_bucket)
         return Kept(None if raw is None else raw.id, retention_of(raw), retention_of(minutes))
+
+    def hosts(self, now: float) -> set[str] | None:
+        """Return the hosts in the bucket of raw rows; None where the token may not read it or there is no Flux.
+
+        Args:
+            now: seconds since the epoch.
+
+        Raises:
+            StorageUnavailableError: not now.
+        """
+        parts = self._parts
+        if not parts.server.has_flux:
+            return None
+        start = 0 if self._retention is None else clamp_moment(now - self._retention)
+        flux = Flux()
+        source = flux.source(self._options.bucket, start, LATEST_MOMENT)
+        # The index answers this form of a query, without a look at the rows.
+        text = f'{source} |> keep(columns: ["host"]) |> group() |> distinct(column: "host")'
+        with self._reported():
+            try:
+                response: Any = parts.client.query_api().query_raw(text, params=flux.parameters)
+                return {line[columns.places["_value"]] for columns, line in read_answer(response)}
+            except ApiException as error:
+                if not is_hidden(error):
+                    raise
+                return None
 
     def note_host(
         self, host: str, *, online: bool | None = None, info: str | None = None, moment: int | None = None

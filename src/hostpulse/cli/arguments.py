@@ -194,6 +194,7 @@ def influx_target(settings: Settings) -> InfluxOptions:
 def consumer_options(settings: Settings, mqtt: MqttOptions) -> ConsumerOptions:
     """Return what the consumer is told."""
     return ConsumerOptions(
+        host=settings.host,
         influxdb=influx_options(settings),
         mqtt=mqtt,
         data_dir=str(settings.data_dir),
@@ -202,5 +203,7 @@ def consumer_options(settings: Settings, mqtt: MqttOptions) -> ConsumerOptions:
         heartbeat_file=_text(settings.heartbeat_file),
         retention_seconds=settings.store.retention_seconds,
         rollup_retention_seconds=settings.store.rollup_retention_seconds,
+        maximum_hosts=settings.store.maximum_hosts,
+        maximum_entries=settings.store.maximum_entries,
         log_level=settings.log_level,
     )

@@ -5,15 +5,19 @@ import logging
 import os
 import socket
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
 from hostpulse.bus.errors import HostpulseError
 from hostpulse.bus.mqtt import MqttOptions, Session
+from hostpulse.bus.times import format_timestamp
 from hostpulse.bus.topics import Topics
 from hostpulse.config.settings import Settings
 from hostpulse.consumer.alerts import load_rules
+from hostpulse.consumer.delivery import read_account
 from hostpulse.consumer.service import HISTORY_FILE
 from hostpulse.consumer.storage import NoHistoryError
 from hostpulse.publisher.collectors import build
@@ -27,6 +31,7 @@ from .rules import rule_sources
 from .selection import open_history, place_of_history
 from .terminal import clean, size
 
+_MOST_HOSTS = 20
 _SCARCE_BYTES = 100 * 1024 * 1024
 
 
@@ -57,6 +62,7 @@ def run(arguments: argparse.Namespace) -> int:
         ("settings", lambda settings: _settings(settings, loaded.warnings)),
         ("data", _data_directory),
         ("history", _history),
+        ("delivery", _delivery),
         ("letters", _dead_letters),
         ("broker", lambda settings: _broker(settings, arguments.half)),
         ("rules", _rules),
@@ -116,6 +122,30 @@ def _history(settings: Settings) -> Iterator[_Result]:
     if settings.store.kind == "embedded":
         place += f", {size((settings.data_dir / HISTORY_FILE).stat().st_size)}"
     yield _Result(good=True, text=f"{place}, {count}")
+
+
+def _delivery(settings: Settings) -> Iterator[_Result]:
+    """Tell for each host what the consumer misses, and what it gave up in the last day."""
+    account = read_account(settings.data_dir)
+    if account is None:
+        yield _Result(good=None, text=f"no consumer keeps account in {settings.data_dir}")
+        return
+    since = datetime.now(UTC) - timedelta(days=1)
+    missing: Counter[str] = Counter()
+    lost: Counter[str] = Counter()
+    for one in account.missing:
+        missing[one.host] += one.messages
+    for loss in account.losses:
+        if loss.at >= since:
+            lost[loss.host] += loss.messages
+    hosts = sorted(missing.keys() | lost.keys())
+    for host in hosts[:_MOST_HOSTS]:
+        yield _Result(good=None, text=f"{host}: {missing[host]} messages missing now, {lost[host]} lost in a day")
+    if len(hosts) > _MOST_HOSTS:
+        yield _Result(good=None, text=f"and {len(hosts) - _MOST_HOSTS} more hosts")
+    if not hosts:
+        when = format_timestamp(account.saved.timestamp())
+        yield _Result(good=True, text=f"nothing is missing and nothing was lost in a day, said the consumer at {when}")
 
 
 def _dead_letters(settings: Settings) -> Iterator[_Result]:

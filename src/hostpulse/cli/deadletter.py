@@ -20,7 +20,6 @@ from hostpulse.consumer.dead_letter import DEAD_LETTER_FILE, DeadLetterFile, Ent
 from hostpulse.consumer.handover import retry_or_hand_over
 from hostpulse.consumer.letter import KeptLetter, Selection, encode
 from hostpulse.consumer.service import make_writer
-from hostpulse.consumer.storage import UnstorableError
 from hostpulse.consumer.store import StoreRole
 
 from .arguments import add_setting_options, influx_options, load_settings
@@ -29,7 +28,13 @@ from .terminal import clean, size
 
 __all__ = ["dead_letters_of"]
 
-_KINDS = sorted({UnstorableError.kind, *(error.kind for error in MessageError.__subclasses__())})
+
+def _kinds_of(error: type[MessageError]) -> set[str]:
+    """Return the kinds of an error and of all below it."""
+    return {error.kind}.union(*(_kinds_of(one) for one in error.__subclasses__()))
+
+
+_KINDS = sorted(_kinds_of(MessageError) - {MessageError.kind})
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -209,8 +214,9 @@ def _retry(_arguments: argparse.Namespace, settings: Settings, selection: Select
         influxdb=influxdb,
         retention_seconds=settings.store.retention_seconds,
         rollup_retention_seconds=settings.store.rollup_retention_seconds,
+        maximum_entries=settings.store.maximum_entries,
     )
-    role = StoreRole(Topics(settings.mqtt.prefix), writer, letters)
+    role = StoreRole(Topics(settings.mqtt.prefix), writer, letters, maximum_hosts=settings.store.maximum_hosts)
     done = retry_or_hand_over(letters, role, writer, selection, may_hand_over=influxdb is None)
     _say(str(done))
     return 0 if done.is_complete else 1

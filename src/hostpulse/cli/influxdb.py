@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the files of the tokens."""
     parser.add_argument("action", choices=["setup"], help="make ready what is missing")
     parser.add_argument(
-        "--writer-token", type=Path, metavar="FILE", help="where a token goes that may only write samples"
+        "--writer-token", type=Path, metavar="FILE", help="where a token goes that may only write and read samples"
     )
     parser.add_argument(
         "--reader-token", type=Path, metavar="FILE", help="where a token goes that may only read samples and minutes"

@@ -5,7 +5,7 @@ from typing import Any
 
 from msgspec import UNSET
 
-from hostpulse.bus.fields import Fields
+from hostpulse.bus.fields import MAXIMUM_ENTRIES, Fields
 from hostpulse.bus.times import format_duration
 
 from .terminal import clean, size
@@ -32,6 +32,8 @@ def _merge(values: dict[str, Any], fields: Fields) -> None:
         value = getattr(fields, name)
         if isinstance(value, dict):
             known = values.setdefault(name, {})
+            if len(known) + len(value) > MAXIMUM_ENTRIES:
+                known.clear()  # most have gone long ago, such as the interfaces of containers
             for key, entry in value.items():
                 _merge(known.setdefault(key, {}), entry)
         elif value is not UNSET:
@@ -47,6 +49,11 @@ def line_of(subsystem: str, values: Values) -> str:
 def _shown(values: Values, name: str, template: str, scale: float = 1) -> str:
     value = values.get(name)
     return "" if value is None else template.format(value * scale if isinstance(value, float | int) else value)
+
+
+def _literal(text: str) -> str:
+    """Return text as it stands in a template: a mount point may have braces."""
+    return text.replace("{", "{{").replace("}", "}}")
 
 
 def _sized(values: Values, name: str, template: str) -> str:
@@ -76,7 +83,7 @@ def _disk(values: Values) -> list[str]:
     mounts = values.get("mount", {})
     fullest = max(mounts, key=lambda point: mounts[point].get("used_percent", 0), default=None)
     return [
-        "" if fullest is None else _shown(mounts[fullest], "used_percent", f"{fullest} {{:.1f}} % used"),
+        "" if fullest is None else _shown(mounts[fullest], "used_percent", f"{_literal(fullest)} {{:.1f}} % used"),
         _sized(values, "read_bytes_per_second", "read {}/s"),
         _sized(values, "write_bytes_per_second", "write {}/s"),
     ]
@@ -108,8 +115,9 @@ def _sensors(values: Values) -> list[str]:
     sensors, fans = values.get("temperature", {}), values.get("fan", {})
     hottest = max(sensors, key=lambda name: sensors[name].get("temperature_celsius", -1), default=None)
     turning = [fan["speed_rpm"] for fan in fans.values() if fan.get("speed_rpm")]
+    celsius = {} if hottest is None else sensors[hottest]
     return [
-        "" if hottest is None else _shown(sensors[hottest], "temperature_celsius", f"hottest {hottest} {{:.0f}} °C"),
+        _shown(celsius, "temperature_celsius", f"hottest {_literal(hottest or '')} {{:.0f}} °C"),
         f"{len(turning)} of {len(fans)} fans turn, fastest {max(turning, default=0)} rpm" if fans else "",
     ]
 

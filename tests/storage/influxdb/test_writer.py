@@ -2,6 +2,7 @@ import random
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -229,6 +230,21 @@ def test_a_wrong_token_and_a_wrong_organisation(influx_server: Any, influx_optio
             assert "\n" not in str(caught.value)
             assert "wrong" not in str(caught.value)
             assert not isinstance(caught.value, StorageUnavailableError)
+
+
+def test_writers_that_start_together_make_everything_once(influx_server: Any, influx_options: InfluxOptions) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        writers = [
+            made.result()
+            for made in [
+                pool.submit(open_writer, influx_options, retention=None, rollup_retention=None) for _ in range(4)
+            ]
+        ]
+    for writer in writers:
+        writer.close()
+    with influx_server.client() as client:
+        name = f"hostpulse: minutes of {influx_options.bucket}"
+        assert [task.name for task in client.tasks_api().find_tasks(name=name)] == [name]
 
 
 def test_a_deleted_bucket_is_made_again(
