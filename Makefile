@@ -33,10 +33,11 @@ fuzz: .venv/installed-fuzz ## Fuzz what reads strangers' input, FUZZ_SECONDS=60 
 soak: .venv/installed-test ## Run everything for SOAK_SECONDS=600 with mild faults; fails if something grows
 	@$(BIN)/python bench/soak.py
 
-bench: .venv/installed-test .bench/installed ## Measure the publisher beside psmqtt, the receiver beside plain paho, the stores, the consumer beside Telegraf
+bench: .venv/installed-test .bench/installed ## Measure the publisher beside psmqtt, the receiver beside plain paho, the stores, the alert engine, the consumer beside Telegraf
 	@$(BIN)/python bench/publisher.py
 	@$(BIN)/python bench/receive.py
 	@$(BIN)/python bench/store.py
+	@$(BIN)/python bench/alerts.py
 	@if command -v influxd >/dev/null; then $(BIN)/python bench/influxdb.py && $(BIN)/python bench/consumer.py; \
 		else echo "bench/influxdb.py and bench/consumer.py need influxd"; fi
 

@@ -38,7 +38,7 @@ from .kinds import (
     UserPath,
 )
 
-__all__ = ["Broker", "Collect", "InfluxDB", "Mqtt", "Outbox", "Roots", "Settings", "Store"]
+__all__ = ["Alerts", "Broker", "Collect", "InfluxDB", "Mqtt", "Outbox", "Roots", "Settings", "Store"]
 
 _MQTT_PORT = 1883
 _MQTT_TLS_PORT = 8883
@@ -260,6 +260,17 @@ class InfluxDB(_Section):
     )
 
 
+class Alerts(_Section):
+    """What is told to people when something is wrong."""
+
+    rules: UserPath | None = Field(
+        default=None,
+        description="File of rules that change or add to the default ones, key by key; docs/alerts.md explains it.",
+        examples=["/etc/hostpulse/alerts.toml"],
+        json_schema_extra={"otherwise": "the default rules alone"},
+    )
+
+
 class Roots(_Section):
     """Where the machine's own trees are; in a container they are mounted elsewhere, such as /host/proc."""
 
@@ -326,6 +337,7 @@ class Settings(BaseSettings):
     outbox: Outbox = Field(default_factory=Outbox)
     store: Store = Field(default_factory=Store)
     influxdb: InfluxDB = Field(default_factory=InfluxDB)
+    alerts: Alerts = Field(default_factory=Alerts)
     roots: Roots = Field(default_factory=Roots)
     collect: Collect = Field(default_factory=Collect)
 

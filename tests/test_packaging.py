@@ -46,7 +46,12 @@ def test_the_wheel_holds_every_module_of_the_checkout(wheel: Path) -> None:
     }
     names = set(zipfile.ZipFile(wheel).namelist())
     assert expected - names == set()
-    assert {"hostpulse/__init__.py", "hostpulse/py.typed", "hostpulse/config/default.toml"} <= names
+    assert {
+        "hostpulse/__init__.py",
+        "hostpulse/py.typed",
+        "hostpulse/config/default.toml",
+        "hostpulse/config/alerts.toml",
+    } <= names
     assert not [name for name in names if name.endswith("ruff.toml") or "tests" in name]
 
 

@@ -42,6 +42,7 @@ VALUES: dict[str, st.SearchStrategy[object]] = {
     "store.maximum_hosts": st.integers(1, 1_000_000),
     "store.maximum_entries": st.integers(1, 1_000_000),
     "store.rollup_retention": st.integers(2, 99).map(lambda years: f"{years}y"),
+    "alerts.rules": PATHS,
     "roots.proc": PATHS,
     "roots.sys": PATHS,
     "roots.filesystem": PATHS,

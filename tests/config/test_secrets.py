@@ -60,7 +60,7 @@ def test_no_error_of_the_environment_shows_a_secret(place: Place, environ: dict[
     assert SECRET not in str(caught.value) + repr(caught.value) + repr(vars(caught.value))
 
 
-TAKES_ANY_TEXT = {"data_dir", "heartbeat_file", "roots.proc", "roots.sys", "roots.filesystem"} | {
+TAKES_ANY_TEXT = {"data_dir", "heartbeat_file", "alerts.rules", "roots.proc", "roots.sys", "roots.filesystem"} | {
     name for name in KEYS if name.startswith("collect.ignore_")
 }
 

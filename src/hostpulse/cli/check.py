@@ -1,4 +1,4 @@
-"""Try settings, data directory, history, dead letters, broker and collectors, and say what to mend and how."""
+"""Try settings, data directory, history, dead letters, broker, rules and collectors, and say what to mend and how."""
 
 import argparse
 import logging
@@ -16,6 +16,7 @@ from hostpulse.bus.mqtt import MqttOptions, Session
 from hostpulse.bus.times import format_timestamp
 from hostpulse.bus.topics import Topics
 from hostpulse.config.settings import Settings
+from hostpulse.consumer.alerts import load_rules
 from hostpulse.consumer.delivery import read_account
 from hostpulse.consumer.service import HISTORY_FILE
 from hostpulse.consumer.storage import NoHistoryError
@@ -26,6 +27,7 @@ from hostpulse.stack.broker import find_nats_server, find_running
 from .arguments import add_setting_options, choice, load_settings, mqtt_options
 from .deadletter import dead_letters_of
 from .permissions import Permissions, connect, try_permissions
+from .rules import rule_sources
 from .selection import open_history, place_of_history
 from .terminal import clean, size
 
@@ -63,6 +65,7 @@ def run(arguments: argparse.Namespace) -> int:
         ("delivery", _delivery),
         ("letters", _dead_letters),
         ("broker", lambda settings: _broker(settings, arguments.half)),
+        ("rules", _rules),
         ("collectors", _collectors),
     ]
     failed = False
@@ -82,6 +85,12 @@ def _settings(settings: Settings, warnings: Sequence[str]) -> Iterator[_Result]:
     yield _Result(good=True, text=f"host {settings.host}, every {settings.interval:g} s")
     for warning in warnings:
         yield _Result(good=None, text=warning)
+
+
+def _rules(settings: Settings) -> Iterator[_Result]:
+    rules = load_rules(rule_sources(settings))
+    own = settings.alerts.rules
+    yield _Result(good=True, text=f"{len(rules)} in effect, {'the default ones' if own is None else f'with {own}'}")
 
 
 def _data_directory(settings: Settings) -> Iterator[_Result]:

@@ -22,7 +22,7 @@ __all__ = ["main"]
 DONE, FAILED, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
 
 _COMMANDS = (
-    *("up", "publish", "consume", "history", "export", "import", "deadletter", "check", "config"),
+    *("up", "publish", "consume", "history", "export", "import", "rules", "deadletter", "check", "config"),
     *("influxdb", "stack", "simulate", "schema", "version"),
 )
 _STANDARD_OUTPUT = 1

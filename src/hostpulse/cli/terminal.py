@@ -3,13 +3,13 @@
 import re
 from typing import TextIO
 
+from hostpulse.bus.sizes import format_size as size
+
 __all__ = ["TerminalSink", "clean", "size", "value_text"]
 
 _BETWEEN_LINES = r"\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069"
 _CONTROL = re.compile(rf"[\t\n{_BETWEEN_LINES}]")
 _CONTROL_BUT_LINES = re.compile(f"[{_BETWEEN_LINES}]")
-_STEP = 1024.0
-_SMALL = 100
 
 
 def clean(text: str) -> str:
@@ -30,16 +30,6 @@ class TerminalSink:
     def write(self, text: str, /) -> int:
         """Write a piece."""
         return self._stream.write(_CONTROL_BUT_LINES.sub("�", text))
-
-
-def size(value: float) -> str:
-    """Return bytes in the largest unit that leaves at least 1: `1.6 GiB`."""
-    units = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
-    step = 0
-    while abs(value) >= _STEP and step < len(units) - 1:
-        value /= _STEP
-        step += 1
-    return f"{value:.1f} {units[step]}" if step and abs(value) < _SMALL else f"{value:.0f} {units[step]}"
 
 
 def value_text(value: float | str | None, unit: str) -> str:

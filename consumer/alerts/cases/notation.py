@@ -1,0 +1,49 @@
+"""The short notation of series: `70x6 86x14 _x3 90+0.5x10 'read_only'x2 true`.
+
+A word is a value for one step, or for several with `x` and their number; `_` is no sample. `90+0.5x3` is 90, 90.5, 91.
+Text stands in single quotes, without spaces.
+"""
+
+import re
+from collections.abc import Iterator
+
+from hostpulse.bus.errors import UsageError
+
+from ..model import Reading
+
+__all__ = ["parse_series"]
+
+_NUMBER = r"-?\d+(?:\.\d+)?(?:e[+-]?\d+)?"
+_WORD = re.compile(
+    rf"(?:(?P<number>{_NUMBER})(?P<step>[+-]\d+(?:\.\d+)?(?:e\d+)?)?|(?P<text>'[^']*')|(?P<flag>true|false)|_)"
+    r"(?:x(?P<count>\d{1,6}))?"
+)
+_LONGEST = 1_000_000
+
+
+def parse_series(text: str) -> tuple[Reading | None, ...]:
+    """Return the value of each step; None where there is no sample.
+
+    Raises:
+        UsageError: a word is none, or they are too many.
+    """
+    values: list[Reading | None] = []
+    for word in text.split():
+        found = _WORD.fullmatch(word)
+        if found is None:
+            raise UsageError(f"{word[:40]!r} is no value; write for example 70x6 90+0.5x10 _x3 'ok'x5 true")
+        values += _expanded(found)
+        if len(values) > _LONGEST:
+            raise UsageError(f"there are more than {_LONGEST} values")
+    return tuple(values)
+
+
+def _expanded(found: re.Match[str]) -> Iterator[Reading | None]:
+    count = int(found["count"] or 1)
+    for number in range(min(count, _LONGEST + 1)):
+        if found["number"]:
+            yield float(found["number"]) + float(found["step"] or 0) * number
+        elif found["text"]:
+            yield found["text"][1:-1]
+        else:
+            yield None if found["flag"] is None else found["flag"] == "true"

@@ -1,0 +1,173 @@
+"""Reading the keys of a rule: each value with where it was written, and every mistake collected."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from hostpulse.bus.errors import UsageError
+from hostpulse.bus.times import parse_duration
+
+from .metrics import hint
+
+__all__ = ["Entry", "Keys", "Problems", "shown"]
+
+_LONGEST = 60
+
+
+class Entry(NamedTuple):
+    """A value, and the file that it is from."""
+
+    value: object
+    origin: str
+
+
+@dataclass
+class Problems:
+    """Mistakes, a line for each.
+
+    Attributes:
+        lines: what was found.
+    """
+
+    lines: list[str] = field(default_factory=list)
+
+    def add(self, origin: str, text: str) -> None:
+        """Note a mistake that was made in a file."""
+        line = "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in f"{origin}: {text}")
+        if line not in self.lines:
+            self.lines.append(line)
+
+
+class Keys:
+    """A table of a rule, whose keys are asked for one after another.
+
+    What is wrong becomes a problem, and the answer is what is answered where the key is not there.
+
+    Args:
+        path: of the table: `rule.disk_full.warning`.
+        entries: its keys.
+        problems: where mistakes go.
+    """
+
+    def __init__(self, path: str, entries: Mapping[str, Entry], problems: Problems) -> None:
+        self.path = path
+        self._entries = entries
+        self._problems = problems
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._entries
+
+    @property
+    def origin(self) -> str:
+        """The file of the key that was written last."""
+        return list(self._entries.values())[-1].origin if self._entries else ""
+
+    def check_names(self, known: tuple[str, ...]) -> bool:
+        """Complain of keys that mean nothing; return whether there are none."""
+        wrong = {key: entry for key, entry in self._entries.items() if key not in known}
+        for key, entry in wrong.items():
+            self._problems.add(entry.origin, f"{self.path} has no key {shown(key)}{hint(key, known)}")
+        return not wrong
+
+    def wrong(self, key: str, text: str) -> None:
+        """Complain of a key."""
+        self._problems.add(self._entries[key].origin if key in self._entries else self.origin, self._line(key, text))
+
+    def wrong_together(self, key: str, text: str) -> None:
+        """Complain of a key that is right on its own: the mistake is of the file that wrote last."""
+        self._problems.add(self.origin, self._line(key, text))
+
+    def _line(self, key: str, text: str) -> str:
+        return f"{self.path}.{key} {text}"
+
+    def raw(self, key: str) -> object:
+        """Return what is written; None if nothing is."""
+        entry = self._entries.get(key)
+        return None if entry is None else entry.value
+
+    def number(self, key: str) -> float | None:
+        """Return a number."""
+        value = self.raw(key)
+        if value is None:
+            return None
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            self.wrong(key, f"must be a number, not {shown(value)}")
+            return None
+        return float(value)
+
+    def duration(self, key: str, default: float) -> float:
+        """Return the seconds of a duration, which are written as text with a unit."""
+        value = self.raw(key)
+        if value is None:
+            return default
+        try:
+            if isinstance(value, str):
+                return parse_duration(value)
+        except UsageError:
+            pass
+        self.wrong(key, f"must be a duration such as 30s, 5m or 2h, not {shown(value)}")
+        return default
+
+    def flag(self, key: str, *, default: bool) -> bool:
+        """Return true or false."""
+        value = self.raw(key)
+        if value is None or isinstance(value, bool):
+            return default if value is None else value
+        self.wrong(key, f"must be true or false, not {shown(value)}")
+        return default
+
+    def choice(self, key: str, choices: tuple[str, ...], default: str) -> str:
+        """Return one of a few words."""
+        value = self.raw(key)
+        if value is None:
+            return default
+        if isinstance(value, str) and value in choices:
+            return value
+        self.wrong(key, f"must be one of {', '.join(choices)}, not {shown(value)}")
+        return default
+
+    def text(self, key: str, default: str) -> str:
+        """Return text."""
+        value = self.raw(key)
+        if value is None or isinstance(value, str):
+            return default if value is None else value
+        self.wrong(key, f"must be text, not {shown(value)}")
+        return default
+
+    def texts(self, key: str) -> tuple[str, ...]:
+        """Return texts, of which one may stand without a list."""
+        value = self.raw(key)
+        if value is None:
+            return ()
+        many: list[object] = value if isinstance(value, list) else [value]
+        texts = tuple(one for one in many if isinstance(one, str) and one)
+        if len(texts) == len(many):
+            return texts
+        self.wrong(key, f"must be text or a list of texts, not {shown(value)}")
+        return ()
+
+    def table(self, key: str) -> "Keys | None":
+        """Return a table in this one."""
+        entry = self._entries.get(key)
+        if entry is None:
+            return None
+        if not isinstance(entry.value, dict):
+            self.wrong(key, f"must be a table, not {shown(entry.value)}")
+            return None
+        inner = {
+            name: value if isinstance(value, Entry) else Entry(value, entry.origin)
+            for name, value in entry.value.items()
+        }
+        return Keys(f"{self.path}.{key}", inner, self._problems)
+
+
+def shown(value: object) -> str:
+    """Return a value as an error line shows it."""
+    if isinstance(value, str):
+        return repr(value if len(value) <= _LONGEST else value[:_LONGEST] + "…")
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int | float):
+        return f"{value:.15g}" if not abs(value) >= 2**63 else "a huge number"
+    return {"dict": "a table", "list": "a list"}.get(type(value).__name__, f"a {type(value).__name__}")
