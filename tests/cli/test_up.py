@@ -48,7 +48,8 @@ def test_export_prints_rows_within_seconds(shared: Hostpulse, up: Running) -> No
 
 
 def test_it_says_what_it_does_and_where_the_data_is(shared: Hostpulse, up: Running) -> None:
-    up.says("system     ")
+    for subsystem in ("cpu", "memory", "disk", "network", "system"):
+        up.says(f"{subsystem:10} ")
     lines = up.output.splitlines()
     for expected in (
         "hostpulse 0.1.0 on web-1, every 0.5 s",
