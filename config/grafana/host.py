@@ -243,12 +243,33 @@ def _publisher() -> Row:
     )
 
 
+def _consumer() -> Row:
+    return Row(
+        "Consumers on this host",
+        [
+            graph(
+                "Messages that are missing",
+                Line("consumer", "missing_messages", "missing", function="max"),
+                Line("consumer", "lost_messages", "given up", function="max"),
+                size=(8, 8),
+            ),
+            graph(
+                "How far behind storing is",
+                Line("consumer_member", "lag_seconds", "{member}", function="max"),
+                limits=(60, 600),
+                size=(8, 8),
+            ),
+            graph("CPU time of consumers", Line("consumer_member", "cpu_percent", "{member}"), size=(8, 8)),
+        ],
+    )
+
+
 def host() -> dict[str, Any]:
     """Return the dashboard."""
     return dashboard(
         UID,
         "hostpulse: one host",
-        [_now(), _cpu(), _memory(), _disks(), _network(), _sensors(), _publisher()],
+        [_now(), _cpu(), _memory(), _disks(), _network(), _sensors(), _publisher(), _consumer()],
         variables=[
             variable("host", "Host", tag_values("host"), several=False),
             variable("mount", "File system", tag_values("mount", "disk_mount", variables=("host",))),

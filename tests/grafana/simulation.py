@@ -29,6 +29,7 @@ KEYS = {
     "sensors_fan": ["nct6775 fan1"],
     "battery_pack": ["BAT0"],
     "publisher_collector": ["cpu", "disk_mounts"],
+    "consumer_member": ["store"],
 }
 USUAL = {
     Unit.NONE: 3,

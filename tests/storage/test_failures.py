@@ -178,7 +178,7 @@ def test_pages_that_were_overwritten_are_damage(path: Path, sample: Make) -> Non
     with path.open("r+b") as file:
         file.seek(size // 2)
         file.write(b"\xff" * (size - size // 2))
-    with open_reader(path) as reader, pytest.raises(StorageError, match="damaged"):
+    with pytest.raises(StorageError, match="damaged"), open_reader(path) as reader:
         sequences(reader)
 
 

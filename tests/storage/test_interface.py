@@ -52,7 +52,7 @@ def test_the_embedded_store_is_a_store(writer: EmbeddedWriter, reader: EmbeddedR
 
 def test_every_error_is_one_that_a_person_can_mend() -> None:
     errors = [getattr(storage, name) for name in storage.__all__ if name.endswith("Error")]
-    assert len(errors) == 6
+    assert len(errors) == 9
     assert all(issubclass(error, HostpulseError) for error in errors)
 
 
