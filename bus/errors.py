@@ -2,6 +2,7 @@
 
 HostpulseError                  something a person can mend: one line that names the thing and the fix
 ├── UsageError                  wrong use: a setting, an option, an argument
+│   └── MistakesError           several of them: the settings, the rules
 ├── BrokerError                 the broker cannot be reached, or refuses
 └── MessageError                a message that cannot be used
     ├── WrongTopicError         not a topic of ours, or not the topic of its content
@@ -19,6 +20,7 @@ __all__ = [
     "MalformedError",
     "MessageError",
     "MessageTooLargeError",
+    "MistakesError",
     "TimestampError",
     "UnknownSubsystemError",
     "UsageError",
@@ -34,6 +36,21 @@ class HostpulseError(Exception):
 
 class UsageError(HostpulseError):
     """Wrong use: a setting, an option or an argument that cannot be right."""
+
+
+class MistakesError(UsageError):
+    """Several mistakes in one source, such as a file. Its text is one line for each.
+
+    Args:
+        problems: the lines.
+    """
+
+    def __init__(self, *problems: str) -> None:
+        super().__init__(*problems)
+        self.problems = problems
+
+    def __str__(self) -> str:
+        return "\n".join(self.problems)
 
 
 class BrokerError(HostpulseError):

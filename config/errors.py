@@ -2,26 +2,15 @@
 
 from dataclasses import dataclass
 
-from hostpulse.bus.errors import UsageError
+from hostpulse.bus.errors import MistakesError
 
 from .text import printable
 
 __all__ = ["Problem", "SettingsError"]
 
 
-class SettingsError(UsageError):
-    """The settings cannot be used. Its text is one line for each mistake.
-
-    Args:
-        problems: the lines.
-    """
-
-    def __init__(self, *problems: str) -> None:
-        super().__init__(*problems)
-        self.problems = problems
-
-    def __str__(self) -> str:
-        return "\n".join(self.problems)
+class SettingsError(MistakesError):
+    """The settings cannot be used."""
 
 
 @dataclass(frozen=True, slots=True)

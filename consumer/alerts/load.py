@@ -4,7 +4,7 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from hostpulse.bus.errors import UsageError
+from hostpulse.bus.errors import MistakesError
 from hostpulse.bus.fields import Field, Kind, Table
 
 from .levels import read_bound, read_condition
@@ -44,19 +44,8 @@ _REPEAT = 4 * 3600.0
 _LONGEST_NAME = 64
 
 
-class RulesError(UsageError):
-    """The rules cannot be used. Its text is one line for each mistake.
-
-    Args:
-        problems: the lines.
-    """
-
-    def __init__(self, *problems: str) -> None:
-        super().__init__(*problems)
-        self.problems = problems
-
-    def __str__(self) -> str:
-        return "\n".join(self.problems)
+class RulesError(MistakesError):
+    """The rules cannot be used."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from hostpulse.bus.errors import UsageError
+from hostpulse.bus.errors import MistakesError, UsageError
 from hostpulse.bus.fields import Field, Table
 from hostpulse.bus.times import parse_duration
 
@@ -23,19 +23,8 @@ _STEP = "10s"
 _SHORTEST_STEP = 0.1
 
 
-class CasesError(UsageError):
-    """A file of tests cannot be used. Its text is one line for each mistake.
-
-    Args:
-        problems: the lines.
-    """
-
-    def __init__(self, *problems: str) -> None:
-        super().__init__(*problems)
-        self.problems = problems
-
-    def __str__(self) -> str:
-        return "\n".join(self.problems)
+class CasesError(MistakesError):
+    """A file of tests cannot be used."""
 
 
 @dataclass(frozen=True, slots=True)
