@@ -3,8 +3,8 @@
 <prefix>/<host>/status          retained   online | offline
 <prefix>/<host>/info            retained   inventory
 <prefix>/<host>/<subsystem>                samples
-<prefix>/<host>/event                      alert transitions
-<prefix>/<host>/replay                     a consumer asks for missing samples
+<prefix>/<host>/event                      what happens to alerts of the host, from a consumer
+<prefix>/<host>/replay                     a consumer asks for missing messages; who sent them answers
 <prefix>/<host>/check                      `hostpulse check` tries what its account may do
 <prefix>/<host>/alert/<rule>/<instance>    retained   state of one alert
 """

@@ -7,6 +7,7 @@ from msgspec import UNSET
 
 from hostpulse.bus.codec import Sample
 from hostpulse.bus.errors import UsageError
+from hostpulse.bus.messages import EVENT
 
 from .arrivals import Arrivals
 from .flapping import recent
@@ -73,7 +74,7 @@ class Engine:
     # What comes in
 
     def take(self, sample: Sample, received: float) -> list[Transition]:
-        """Take a message; one that is late or came before moves nothing.
+        """Take a message; one that is late or came before moves nothing, and neither does one about alerts.
 
         Args:
             sample: from the bus, or from history.
@@ -84,6 +85,8 @@ class Engine:
         """
         out: _Out = []
         envelope = sample.envelope
+        if envelope.subsystem == EVENT:  # what we have said of the host ourselves is no sign of its life
+            return out
         moment = envelope.timestamp.timestamp()
         session = envelope.session.timestamp()
         delay = self._arrivals.delay(envelope, session, moment, received)
