@@ -157,7 +157,7 @@ class Engine:
 
     # What people do
 
-    def acknowledge(self, host: str, rule: str, labels: dict[str, str], now: float) -> Transition:
+    def acknowledge(self, host: str, rule: str, labels: dict[str, str], now: float, *, comment: str = "") -> Transition:
         """Stop the repeats of an alert until it escalates or resolves.
 
         Args:
@@ -165,6 +165,7 @@ class Engine:
             rule: name of the rule.
             labels: which one of several of a kind.
             now: seconds since the epoch.
+            comment: why, and who says so.
 
         Raises:
             UnknownAlertError: it is not firing.
@@ -175,7 +176,8 @@ class Engine:
             raise UnknownAlertError(f"{instance_path(host, rule, labels)} is not an alert that is firing")
         instance.acknowledged = True
         out: _Out = []
-        self._say(watch, instance, Kind.ACKNOWLEDGED, out, before=instance.level, moment=now, why="acknowledged")
+        why = f"acknowledged: {comment}" if comment else "acknowledged"
+        self._say(watch, instance, Kind.ACKNOWLEDGED, out, before=instance.level, moment=now, why=why)
         return out[0]
 
     def silence(self, silence: Silence) -> None:
@@ -211,6 +213,17 @@ class Engine:
         self._arrivals.forget(host)
 
     # What there is
+
+    def knows(self, host: str) -> bool:
+        """Return whether a message of a host has come, or its absence is looked at."""
+        return host in self._arrivals.hosts or any(
+            watch.instances.get((host, None)) is not None for watch in self._host_plan.watches
+        )
+
+    @property
+    def hosts(self) -> int:
+        """How many hosts have sent messages."""
+        return len(self._arrivals.hosts)
 
     @property
     def silences(self) -> list[Silence]:
