@@ -18,7 +18,7 @@ import psutil
 import pytest
 
 from ..brokers import Broker
-from .support import STOP_SECONDS, Hostpulse, Running, eventually, is_gone, stopped
+from .support import SECONDS, STOP_SECONDS, Hostpulse, Running, eventually, is_gone, stopped
 
 PARTS = {"publisher": "hostpulse.publisher", "consumer": "hostpulse.consumer", "broker": "nats-server"}
 
@@ -175,7 +175,7 @@ class Terminal:
         os.write(self._master, text)
 
     def wait(self) -> int:
-        code = self.process.wait(60)
+        code = self.process.wait(SECONDS)
         self._thread.join(10)
         os.close(self._master)
         return code

@@ -182,7 +182,7 @@ def test_with_influxdb_nothing_is_lost_either(make_broker: MakeBroker, tmp_path:
             nothing_missing(reader)
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_a_group_finds_together_what_none_of_its_members_sees(
     make_broker: MakeBroker, tmp_path: Path, bucket: Any
 ) -> None:
