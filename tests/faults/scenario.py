@@ -14,7 +14,7 @@ from .report import Result
 
 __all__ = ["Killable", "Scenario"]
 
-_SETTLE_SECONDS = 120.0  # a question is asked 15 s after a gap was seen, and again 45 s later
+_SETTLE_SECONDS = 300.0  # a question is asked 15 s after a gap was seen, and again 45 s later
 _END_SECONDS = 20.0
 _LOOK_SECONDS = 0.25
 
