@@ -1,1 +1,1 @@
-"""The role `alerts`: rules are evaluated over what comes from the bus, and what happens is told."""
+"""The role `alerts`: what the engine of `consumer/alerts` says, kept, published and told."""
