@@ -19,7 +19,7 @@ _METRICS_HEAD = """\
 
 Generated from `bus/messages.py`. A table is what `hostpulse history` and `hostpulse export` take; a map of a message
 (`core` of `cpu`) is a table of its own (`cpu_core`). Names end in their unit. A rate is over the time since the sample
-before; what is not known is absent.
+before; what is not known is absent. An event happened once: it has no mean.
 """
 _HOST = {"description": "The machine, with every character outside [A-Za-z0-9_.-] as _xHH."}
 _PLACES = {"alert": "alert/{rule}/{instance}"}
