@@ -21,15 +21,14 @@ from .health import Health
 from .letter import Selection
 from .members import Member, Members
 from .retry import Retried, retry
-from .storage import Reader, StorageUnavailableError, Writer
+from .storage import StorageUnavailableError
 from .storage.options import InfluxOptions
 from .store import StoreRole
+from .stores import make_reader, make_writer
 
-__all__ = ["HISTORY_FILE", "ConsumerOptions", "StoreService", "make_writer"]
+__all__ = ["ConsumerOptions", "StoreService"]
 
 _log = logging.getLogger(__name__)
-
-HISTORY_FILE = "history.db"
 
 
 class ConsumerOptions(Struct, frozen=True, kw_only=True):
@@ -64,48 +63,6 @@ class ConsumerOptions(Struct, frozen=True, kw_only=True):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
 
-def make_writer(
-    *,
-    data_dir: str,
-    influxdb: InfluxOptions | None,
-    retention_seconds: float,
-    rollup_retention_seconds: float,
-    maximum_entries: int,
-) -> Writer:
-    """Return the store that the options choose; they are those of `ConsumerOptions`.
-
-    Each is imported where it is chosen: InfluxDB's client is large.
-    """
-    if influxdb is not None:
-        from .storage.influxdb.writer import InfluxWriter
-
-        return InfluxWriter(
-            influxdb,
-            retention=retention_seconds,
-            rollup_retention=rollup_retention_seconds,
-            maximum_entries=maximum_entries,
-        )
-    from .storage.embedded import EmbeddedWriter
-
-    return EmbeddedWriter(
-        Path(data_dir) / HISTORY_FILE,
-        retention=retention_seconds,
-        rollup_retention=rollup_retention_seconds,
-        maximum_entries=maximum_entries,
-    )
-
-
-def _reader(options: ConsumerOptions) -> Reader:
-    """Return what reads that store."""
-    if options.influxdb is not None:
-        from .storage.influxdb import InfluxReader
-
-        return InfluxReader(options.influxdb)
-    from .storage.embedded import EmbeddedReader
-
-    return EmbeddedReader(Path(options.data_dir) / HISTORY_FILE)
-
-
 def _group(options: ConsumerOptions) -> Group | None:
     """Return the group of a consumer that shares the storing; the settings have it that these use InfluxDB."""
     if options.share is None or options.influxdb is None:
@@ -122,6 +79,7 @@ class StoreService:
         options: all that it is told.
         clock: monotonic seconds.
         patience: how long messages may be missing before something is done about it.
+        healthy: whether what else runs in the process goes on; the heartbeat speaks for all of it.
     """
 
     def __init__(
@@ -130,6 +88,7 @@ class StoreService:
         *,
         clock: Callable[[], float] = time.monotonic,
         patience: Patience = PATIENCE,
+        healthy: Callable[[], bool] = lambda: True,
     ) -> None:
         self._options = options
         self._directory = Path(options.data_dir)
@@ -148,7 +107,7 @@ class StoreService:
         self._delivery = Delivery(
             self._topics,
             self._publish,
-            lambda: _reader(options),
+            lambda: make_reader(options.influxdb, self._directory),
             self._directory,
             group=_group(options),
             wall=time.time,
@@ -163,6 +122,7 @@ class StoreService:
             delivery=self._delivery,
         )
         self._handover = Handover(self._directory)
+        self._healthy = healthy
         self._heartbeat = Heartbeat(options.heartbeat_file, clock=clock)
         self._receiver: Receiver | None = None
         self._stopping = False
@@ -282,7 +242,7 @@ class StoreService:
 
     def _idle(self, receiver: Receiver, health: Health) -> None:
         self._beat()
-        if receiver.connected and not receiver.failing:
+        if receiver.connected and not receiver.failing and self._healthy():
             self._heartbeat.beat()
         self._role.idle()
         health.publish_if_due()

@@ -1,6 +1,6 @@
 """The journal of the alerts: one SQLite file that holds all that must survive a crash.
 
-    meta        the engine's state, the alerts that are not ok, and the session under which events are published
+    meta        the engine's state, an overview for people, and the session under which events are published
     entry       every transition, in order: the log that everybody reads who tells others of it
     host        the last sequence and the last moment that an event of a host was given
     position    how far each reader of the log has come, and what it has to remember beside that
@@ -21,11 +21,11 @@ from typing import Self
 import msgspec
 from msgspec import Struct
 
-from ..alerts import Alert, Transition
+from ..alerts import Alert, Silence, Transition
 from ..storage import StorageError
 from ..storage.embedded.connection import connect, reported, transaction
 
-__all__ = ["JOURNAL_FILE", "Entry", "Journal", "NoJournalError"]
+__all__ = ["JOURNAL_FILE", "Entry", "Journal", "NoJournalError", "Overview"]
 
 JOURNAL_FILE = "alerts.db"
 
@@ -47,7 +47,6 @@ _SCHEMA = """
 """
 _PRAGMAS = "PRAGMA synchronous = FULL; PRAGMA fullfsync = ON; PRAGMA journal_size_limit = 16777216;"
 _TRANSITION = msgspec.json.Decoder(Transition)
-_ALERTS = msgspec.json.Decoder(list[Alert])
 _encode = msgspec.json.encode
 
 
@@ -69,6 +68,23 @@ class Entry(Struct, frozen=True, kw_only=True, gc=False):
     sequence: int
     timestamp: float
     transition: Transition
+
+
+class Overview(Struct, frozen=True, kw_only=True):
+    """What there is, for people.
+
+    Attributes:
+        moment: as of when, seconds since the epoch; 0 before the first commit.
+        alerts: those that are not ok, the longest first.
+        silences: those that have not ended.
+    """
+
+    moment: float = 0.0
+    alerts: list[Alert] = []
+    silences: list[Silence] = []
+
+
+_OVERVIEW = msgspec.json.Decoder(Overview)
 
 
 class Journal:
@@ -95,9 +111,7 @@ class Journal:
         """
         with reported(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            if not self.path.exists():
-                self.path.touch(0o600)
-            self._connect("rw")
+            self._connect("rwc")
             if not self._has_tables():
                 connection = self._open()
                 connection.execute("PRAGMA journal_mode = WAL")
@@ -184,7 +198,14 @@ class Journal:
         with reported(self.path):
             return self._meta("state")
 
-    def commit(self, state: bytes, transitions: Iterable[Transition], alerts: Sequence[Alert], now: float) -> int:
+    def commit(
+        self,
+        state: bytes,
+        transitions: Iterable[Transition],
+        alerts: Sequence[Alert],
+        now: float,
+        silences: Sequence[Silence] = (),
+    ) -> int:
         """Keep the state and what happened, both or neither; durable on return.
 
         Args:
@@ -192,6 +213,7 @@ class Journal:
             transitions: since the last commit, in order.
             alerts: those that are not ok.
             now: seconds since the epoch.
+            silences: those that have not ended.
 
         Returns:
             The number of the last entry.
@@ -202,7 +224,7 @@ class Journal:
         connection = self._open()
         with reported(self.path), transaction(connection):
             self._set_meta("state", state)
-            self._set_meta("alerts", _encode(alerts))
+            self._set_meta("overview", _encode(Overview(moment=now, alerts=list(alerts), silences=list(silences))))
             for transition in transitions:
                 self._append(transition, int(now * _MILLISECONDS))
             return self._last()
@@ -222,16 +244,16 @@ class Journal:
 
     # What those need who tell others
 
-    def alerts(self) -> list[Alert]:
-        """Return the alerts that are not ok, as of the last commit.
+    def overview(self) -> Overview:
+        """Return what there is, as of the last commit.
 
         Raises:
-            StorageError: they cannot be read.
+            StorageError: it cannot be read.
         """
         with reported(self.path):
-            found = self._meta("alerts") or b"[]"
+            found = self._meta("overview")
         with self._readable():
-            return _ALERTS.decode(found)
+            return _OVERVIEW.decode(found) if found else Overview()
 
     def entries(self, after: int, limit: int) -> list[Entry]:
         """Return the entries behind a number, oldest first.

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from hostpulse.consumer.alerting.journal import JOURNAL_FILE, Journal, NoJournalError
+from hostpulse.consumer.alerting.journal import JOURNAL_FILE, Journal, NoJournalError, Overview
 from hostpulse.consumer.alerts import Alert, Kind
 from hostpulse.consumer.storage import StorageError
 
@@ -34,7 +34,7 @@ ALERT = Alert(
 
 def test_a_new_one_is_empty(journal: Journal) -> None:
     assert journal.state() == b""
-    assert journal.alerts() == []
+    assert journal.overview() == Overview()
     assert journal.entries(0, 10) == []
     assert journal.last() == 0
     assert journal.session == NOW
@@ -47,7 +47,7 @@ def test_what_was_committed_is_there_after_a_restart(journal: Journal) -> None:
     with Journal(journal.path).create(NOW + 100) as again:
         assert again.session == NOW
         assert again.state() == b"state"
-        assert again.alerts() == [ALERT]
+        assert again.overview() == Overview(moment=NOW, alerts=[ALERT])
         assert [entry.transition for entry in again.entries(0, 10)] == [fired, resolved]
 
 

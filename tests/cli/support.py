@@ -44,6 +44,7 @@ class Running:
 
     def __init__(self, command: list[str], environment: dict[str, str], log: Path, **options: Any) -> None:
         self.log = log
+        self.began = time.monotonic()
         with log.open("wb") as file:
             self.process = subprocess.Popen(
                 command, env=environment, **({"stdin": subprocess.DEVNULL, "stdout": file, "stderr": file} | options)

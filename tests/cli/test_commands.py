@@ -141,7 +141,7 @@ def test_check_beside_up(shared: Hostpulse, up: Running) -> None:
     assert code == 0
     assert found["broker"] == [("ok", f"127.0.0.1:{shared.port}, MQTT 3.1.1")]
     assert found["history"][0][0] == "ok"
-    assert re.search(r"history\.db, \S+ KiB, \d hosts?$", found["history"][0][1])
+    assert re.search(r"history\.db, \S+ [KM]iB, \d hosts?$", found["history"][0][1])
 
 
 def test_check_finds_what_keeps_up_from_starting(hostpulse: Hostpulse) -> None:

@@ -18,8 +18,8 @@ from hostpulse.bus.topics import Topics
 from hostpulse.config.settings import Settings
 from hostpulse.consumer.alerts import load_rules
 from hostpulse.consumer.delivery import read_account
-from hostpulse.consumer.service import HISTORY_FILE
 from hostpulse.consumer.storage import NoHistoryError
+from hostpulse.consumer.stores import HISTORY_FILE
 from hostpulse.publisher.collectors import build
 from hostpulse.publisher.machine import Machine
 from hostpulse.stack.broker import find_nats_server, find_running

@@ -20,10 +20,10 @@ from hostpulse.consumer.dead_letter import DeadLetterFile
 from hostpulse.consumer.delivery import Delivery, Patience
 from hostpulse.consumer.delivery.account import ACCOUNT_FILE
 from hostpulse.consumer.health import Health
-from hostpulse.consumer.service import HISTORY_FILE
 from hostpulse.consumer.storage.embedded import EmbeddedReader, EmbeddedWriter
 from hostpulse.consumer.storage.influxdb import InfluxOptions, InfluxReader, InfluxWriter
 from hostpulse.consumer.store import StoreRole
+from hostpulse.consumer.stores import HISTORY_FILE
 
 from ...influxdb import InfluxServer
 from ..conftest import NOW, Clock, message
