@@ -114,6 +114,11 @@ class Field:
     kind: Kind
     meaning: str
 
+    @property
+    def has_mean(self) -> bool:
+        """Whether values of several moments can be summed up: not text, and not what is said of single events."""
+        return self.type is not str and self.kind is not Kind.EVENT
+
 
 @dataclass(frozen=True, slots=True)
 class Table:

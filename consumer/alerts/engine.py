@@ -104,7 +104,7 @@ class Engine:
         """Look at the clock: what is absent or stale, what is to be repeated, what need no longer be quiet.
 
         Call it every few seconds. After more than 30 seconds without a call the consumer counts as having been
-        away: silence of hosts meanwhile is nobody's fault.
+        away: silence of hosts meanwhile is nobody's fault. A clock that was set back begins all waiting anew.
 
         Args:
             now: seconds since the epoch.
@@ -115,6 +115,8 @@ class Engine:
         out: _Out = []
         if self._moment is None or now - self._moment > _AWAY_SECONDS:
             self._listening = now
+        elif now < self._moment:
+            self._set_back(now)
         self._moment = now
         out += [end_of(orphan, now) for orphan in self._orphans]
         self._orphans = []
@@ -271,9 +273,11 @@ class Engine:
         self._silences = {silence.id: silence for silence in state.silences}
         for instance in state.instances:
             watch = self._watches.get(instance.rule)
-            if watch is None or not self._is_meant(watch.rule, (instance.host, instance.key)):
+            if watch is None or not self._is_about(watch.rule, instance):
                 if instance.told:
                     self._orphans.append(instance)
+                continue
+            if (instance.host, instance.key) in watch.instances:  # nobody has written such a state but by hand
                 continue
             if watch.rule.reduce is Reduction.LAST:
                 instance.window = None
@@ -343,6 +347,12 @@ class Engine:
         host, label = key
         return rule.hosts.match(host) and (label is None or rule.keys.match(label))
 
+    def _is_about(self, rule: Rule, instance: Instance) -> bool:
+        """Return whether a rule, which may have changed since, still looks at the device of an instance."""
+        label = rule.table.key
+        is_such = instance.label == label and (instance.key is None) == (label is None)
+        return is_such and self._is_meant(rule, (instance.host, instance.key))
+
     def _enrol(self, watch: Watch, key: Key) -> Instance | None:
         """Make the instance of a device that is new; None if the rule does not look at it."""
         if self._number >= self._maximum:
@@ -364,6 +374,14 @@ class Engine:
         self._number -= 1
 
     # The clock
+
+    def _set_back(self, now: float) -> None:
+        """Let nothing have come or been told later than now, for it would be waited for until then."""
+        self._listening = now
+        for watch in self._watches.values():
+            for instance in watch.known_instances():
+                instance.seen = min(instance.seen, now)
+                instance.told_at = min(instance.told_at, now)
 
     def _look_at_clock(self, watch: Watch, instance: Instance, now: float, out: _Out) -> None:
         rule = watch.rule
