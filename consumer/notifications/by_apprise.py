@@ -5,6 +5,7 @@ Apprise loads all its services at once, so this module is imported only where a 
 
 import logging
 import re
+import warnings
 
 from apprise import LOGGER_NAME, Apprise, AppriseAsset, AppriseResult, NotifyBase, NotifyFormat, PersistentStoreMode
 
@@ -64,7 +65,9 @@ class AppriseSender:
         heard = _Heard()
         logger.addHandler(heard)
         try:
-            service = Apprise.instantiate(self._url, asset=asset)
+            with warnings.catch_warnings():  # it loads modules that Python is about to give up
+                warnings.simplefilter("ignore", DeprecationWarning)
+                service = Apprise.instantiate(self._url, asset=asset)
         finally:
             logger.removeHandler(heard)
         said = self._mask("; ".join(heard.lines))

@@ -89,6 +89,7 @@ class Cursor:
             self.position += count
             text = "notifications on %s: %d entries of the journal grew old and were deleted before they were looked at"
             _log.warning(text, self._name, count)
+            self._save()
 
     def skip(self, number: int, told: frozenset[str]) -> None:
         """Be done with entries of which none is for the route. They are written down many at a time.

@@ -188,11 +188,7 @@ class Route:
     def _fail(self, error: DeliveryError) -> None:
         """Say so, once, and wait."""
         if self._status.failing_since is None or (error.is_lasting and not self._is_lasting):
-            what = (
-                "it will go on to fail until you mend that; what is told is kept"
-                if error.is_lasting
-                else "is tried again"
-            )
+            what = "it fails until you mend that; nothing is lost" if error.is_lasting else "it is tried again"
             _log.warning("notifications on %s: %s (%s)", self._name, error.reason, what)
         self._is_lasting = error.is_lasting
         self._status = replace(
