@@ -3,7 +3,7 @@
     meta        the engine's state, an overview for people, and the session under which events are published
     entry       every transition, in order: the log that everybody reads who tells others of it
     host        the last sequence and the last moment that an event of a host was given
-    position    how far each reader of the log has come
+    position    how far each reader of the log has come, and what it has to remember beside that
     command     what people have asked for (an acknowledgement, a silence), and the answer
 
 A batch of messages changes the engine's state and adds entries in one transaction, before it is acknowledged. So a
@@ -13,7 +13,7 @@ topics, each route of notifications) moves its position when it has, and begins 
 
 import contextlib
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -40,7 +40,9 @@ _SCHEMA = """
     );
     CREATE UNIQUE INDEX entry_of_host ON entry (host, sequence);
     CREATE TABLE host (name TEXT PRIMARY KEY, sequence INTEGER NOT NULL, timestamp INTEGER NOT NULL) WITHOUT ROWID;
-    CREATE TABLE position (reader TEXT PRIMARY KEY, number INTEGER NOT NULL) WITHOUT ROWID;
+    CREATE TABLE position (
+        reader TEXT PRIMARY KEY, number INTEGER NOT NULL, memory BLOB NOT NULL DEFAULT x''
+    ) WITHOUT ROWID;
     CREATE TABLE command (id INTEGER PRIMARY KEY AUTOINCREMENT, at REAL NOT NULL, request BLOB NOT NULL, answer BLOB);
 """
 _PRAGMAS = "PRAGMA synchronous = FULL; PRAGMA fullfsync = ON; PRAGMA journal_size_limit = 16777216;"
@@ -300,14 +302,48 @@ class Journal:
             found = self._open().execute("SELECT number FROM position WHERE reader = ?", (reader,)).fetchone()
             return None if found is None else int(found[0])
 
-    def move(self, reader: str, number: int) -> None:
+    def memory(self, reader: str) -> bytes:
+        """Return what a reader remembers beside its position; empty for nothing.
+
+        Raises:
+            StorageError: it cannot be read.
+        """
+        with reported(self.path):
+            found = self._open().execute("SELECT memory FROM position WHERE reader = ?", (reader,)).fetchone()
+            return b"" if found is None else bytes(found[0])
+
+    def move(self, reader: str, number: int, memory: bytes | None = None) -> None:
         """Note how far a reader has come; durable on return.
+
+        Args:
+            reader: its name.
+            number: of the last entry that it is done with.
+            memory: what it has to remember, kept with that or not at all; None leaves what there is.
 
         Raises:
             StorageError: it could not be kept.
         """
         with reported(self.path), transaction(self._open()):
-            self._open().execute("INSERT OR REPLACE INTO position VALUES (?, ?)", (reader, number))
+            self._open().execute(
+                "INSERT INTO position VALUES (?1, ?2, coalesce(?3, x'')) ON CONFLICT (reader) DO UPDATE "
+                "SET number = ?2, memory = coalesce(?3, memory)",
+                (reader, number, memory),
+            )
+
+    def forget(self, prefix: str, *, but: Collection[str]) -> None:
+        """Forget readers that are there no more: should they come again, they begin anew.
+
+        Args:
+            prefix: what their names begin with.
+            but: names of those that stay.
+
+        Raises:
+            StorageError: it could not be done.
+        """
+        with reported(self.path), transaction(self._open()):
+            found = self._open().execute("SELECT reader FROM position").fetchall()
+            gone = [(name,) for (name,) in found if name.startswith(prefix) and name not in but]
+            self._open().executemany("DELETE FROM position WHERE reader = ?", gone)
 
     def prune(self, *, before: float, keep: int) -> int:
         """Delete old entries, and commands that were answered long ago; who has not read them has lost them.

@@ -88,7 +88,7 @@ def check(hostpulse: Hostpulse, *arguments: object) -> tuple[int, dict[str, list
     for line in done.stdout.splitlines():
         mark, name, text = line.split(maxsplit=2)
         found.setdefault(name, []).append((mark, text))
-    assert list(found) == ["settings", "data", "history", "delivery", "broker", "rules", "collectors"]
+    assert list(found) == ["settings", "data", "history", "delivery", "broker", "rules", "notify", "collectors"]
     return done.returncode, found
 
 

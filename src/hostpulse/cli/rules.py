@@ -20,8 +20,10 @@ from hostpulse.consumer.alerts import Rule, RulesError, Source, Transition, load
 from hostpulse.consumer.alerts.cases import CaseFile, CasesError, compare, load_cases, play
 from hostpulse.consumer.alerts.history import replay
 from hostpulse.consumer.alerts.metrics import hint
+from hostpulse.consumer.notifications import unknown_tags
 
 from .arguments import add_setting_options, influx_options, load_settings
+from .notifications import route_options
 from .selection import chosen, open_history, time_range
 from .terminal import clean
 
@@ -126,6 +128,8 @@ def _read(path: Path, option: str = "") -> str:
 def _check(arguments: argparse.Namespace, settings: Settings) -> int:
     sources = rule_sources(settings) if arguments.file is None else [_defaults(), _source(arguments.file)]
     rules = load_rules(sources)
+    for line in unknown_tags({rule.name: rule.notify for rule in rules}, route_options(settings)):
+        print(f"hostpulse: warning: {line}", file=sys.stderr)
     name = sources[-1].name
     own = 0 if len(sources) == 1 else len(sources[-1].rules)
     changed = "the default rules alone" if len(sources) == 1 else f"{own} in {name}"
