@@ -135,10 +135,12 @@ class Route:
         while not self._stopping.is_set():
             self._woken.clear()
             group = self._group()
+            was_tried = bool(self._cursor.memory.attempt)
             if not group.entries:
                 self._cursor.skip(group.end, group.told)
-                self._woken.wait()
-            elif self._cursor.memory.attempt:
+                if not was_tried:  # what was may be for the route no more, and there may be more behind it
+                    self._woken.wait()
+            elif was_tried:
                 self._tell(group)
             elif (seconds := self._due_in(group.entries[0])) > 0:
                 self._stopping.wait(seconds)

@@ -22,7 +22,7 @@ from hostpulse.bus.errors import UsageError
 from .notification import Notification
 from .options import RouteOptions
 from .patience import asked_wait
-from .secrecy import Mask
+from .secrecy import Mask, hush_libraries
 from .sender import DeliveryError
 
 __all__ = ["Timeouts", "WebhookSender", "signature"]
@@ -82,6 +82,7 @@ class WebhookSender:
         Raises:
             UsageError: they cannot be used.
         """
+        hush_libraries()
         context = ssl.create_default_context()
         if self._ca_file is not None:
             try:
