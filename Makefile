@@ -15,7 +15,7 @@ install: .venv/installed ## Make .venv with .venv/bin/hostpulse
 up: .venv/installed ## Run broker, publisher and consumer on this machine (ARGUMENTS="--interval 5" passes options on)
 	@$(BIN)/hostpulse up $(ARGUMENTS)
 
-test: .venv/installed-test ## Run the tests in some processes (PYTEST_ARGUMENTS="-k name" passes options on, "-n 0" has one process)
+test: .venv/installed-test ## Run the tests in several processes (PYTEST_ARGUMENTS="-k name" passes options on, "-n 0" has one process)
 	@$(BIN)/python -m pytest -n auto $(PYTEST_ARGUMENTS)
 
 test-faults: .venv/installed-test ## Kill, cut off, fill and confuse everything for ten minutes, and count the messages

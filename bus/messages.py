@@ -308,6 +308,13 @@ class ConsumerMember(Fields):
     lag_seconds: Annotated[
         Float, gauge("Age of the newest sample of the last batch when it was stored: how far behind storing is.")
     ] = UNSET
+    firing_alerts: Annotated[Count, gauge("Alerts that are not ok, told or not.")] = UNSET
+    waiting_notifications: Annotated[
+        Count, gauge("Transitions that people are to be told of and were not yet, of all routes together.")
+    ] = UNSET
+    sent_notifications: Annotated[Count, counter("Notifications that were taken from us.")] = UNSET
+    failed_notifications: Annotated[Count, counter("Attempts that failed; each is tried again.")] = UNSET
+    failing_routes: Annotated[Count, gauge("Routes whose last attempt failed.")] = UNSET
 
 
 class Consumer(Fields):

@@ -22,6 +22,7 @@ __all__ = ["ROLE_THREAD", "Service", "run_service"]
 ROLE_THREAD = "role "
 """Begin of the name of a thread whose lines in the log begin with the rest of its name."""
 
+_CONNECTIONS = "hostpulse.bus.mqtt"
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 _Options = TypeVar("_Options", bound="_HasLogLevel")
@@ -54,9 +55,25 @@ class _OneLine(logging.Formatter):
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  logging's name
         """Return the line of a record; a traceback follows it elsewhere."""
         thread = record.threadName or ""
-        if thread.startswith(ROLE_THREAD):
+        if thread.startswith(ROLE_THREAD) and not record.name.startswith(_CONNECTIONS):
             record.message = f"{thread.removeprefix(ROLE_THREAD)}: {record.message}"
         return _CONTROL.sub(lambda found: ascii(found[0])[1:-1], super().formatMessage(record))
+
+
+class _Once(logging.Filter):
+    """Roles that are at one broker have the same to say of it; once is enough."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._latest: dict[int | None, str] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Return whether no other thread has said the same last."""
+        if not record.name.startswith(_CONNECTIONS):
+            return True
+        text = record.getMessage()
+        self._latest[record.thread] = text
+        return all(said != text for thread, said in self._latest.items() if thread != record.thread)
 
 
 def run_service(options_type: type[_Options], make: Callable[[_Options], Service]) -> int:
@@ -80,6 +97,7 @@ def run_service(options_type: type[_Options], make: Callable[[_Options], Service
         signal.signal(number, stop)
     options = msgspec.json.decode(sys.stdin.buffer.read(), type=options_type)
     handler = logging.StreamHandler(sys.stderr)
+    handler.addFilter(_Once())
     handler.setFormatter(_OneLine("%(levelname)s %(message)s"))
     logging.basicConfig(level=options.log_level.upper(), handlers=[handler])
     try:

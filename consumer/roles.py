@@ -22,6 +22,7 @@ _log = logging.getLogger(__name__)
 
 _SILENCE_SECONDS = 60.0  # a role that does not beat for longer hangs
 _END_SECONDS = 5.0
+_PATIENCE_SECONDS = 10.0
 
 
 class RolesOptions(Struct, frozen=True, kw_only=True):
@@ -41,8 +42,8 @@ class RolesOptions(Struct, frozen=True, kw_only=True):
 class RolesService:
     """Stores, and evaluates rules beside it, until `stop`.
 
-    Storing is what the process lives for: where that ends, all ends. The alerts are started again when they fail,
-    which stops no storing.
+    Storing is what the process lives for: where that ends, all ends. The alerts begin when the store is connected, or
+    when that takes too long; they are started again when they fail, which stops no storing.
 
     Args:
         options: of all roles.
@@ -62,7 +63,8 @@ class RolesService:
     ) -> None:
         self._options = options.alerts
         self._alerts = AlertService(options.alerts)
-        self._store = StoreService(options.store, healthy=self._alerts_go_on)
+        self._store = StoreService(options.store, healthy=self._stores)
+        self._storing = threading.Event()
         self._clock = clock
         self._backoff = backoff or Backoff(first=1, most=60)
         self._beaten = clock()
@@ -82,15 +84,20 @@ class RolesService:
         try:
             self._store.run(lambda: beat() if self._alerts_go_on() else None)
         finally:
-            self._stopping.set()
-            self._alerts.stop()
+            self.stop()
             alerts.join(_END_SECONDS)
 
     def stop(self) -> None:
         """End `run` soon; may be called from a signal handler."""
         self._stopping.set()
+        self._storing.set()
         self._alerts.stop()
         self._store.stop()
+
+    def _stores(self) -> bool:
+        """Take note that the store is connected and well, and return whether the alerts are."""
+        self._storing.set()
+        return self._alerts_go_on()
 
     def _alerts_go_on(self) -> bool:
         return self._clock() - self._beaten < _SILENCE_SECONDS
@@ -100,14 +107,17 @@ class RolesService:
         self._backoff.reset()
 
     def _evaluate(self) -> None:
+        self._storing.wait(_PATIENCE_SECONDS)
         while not self._stopping.is_set():
             try:
                 self._alerts.run(self._beat)
             except HostpulseError as error:
-                _log.error("alerts: %s (trying again)", error)
+                _log.error("%s (trying again)", error)
             except Exception:  # noqa: BLE001  a mistake in this role must not end the other one
-                _log.exception("alerts: a mistake of hostpulse; please report it (trying again)")
-            self._stopping.wait(self._backoff.delay())
+                _log.exception("a mistake of hostpulse; please report it (trying again)")
+            delay = self._backoff.delay()
+            self._beaten = self._clock() + delay  # it fails, and does not hang
+            self._stopping.wait(delay)
             if not self._stopping.is_set():
                 self._alerts = AlertService(self._options)
 

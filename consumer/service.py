@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Literal
 from uuid import uuid4
 
-from msgspec import Struct
+from msgspec import UNSET, Struct
 from msgspec.structs import replace
 
 from hostpulse.bus.heartbeat import Heartbeat
+from hostpulse.bus.messages import Consumer, ConsumerMember
 from hostpulse.bus.mqtt import MqttOptions, Receiver
 from hostpulse.bus.topics import Topics
 
@@ -26,7 +27,7 @@ from .storage.options import InfluxOptions
 from .store import StoreRole
 from .stores import make_reader, make_writer
 
-__all__ = ["ConsumerOptions", "StoreService"]
+__all__ = ["ConsumerOptions", "StoreService", "account"]
 
 _log = logging.getLogger(__name__)
 
@@ -70,6 +71,27 @@ def _group(options: ConsumerOptions) -> Group | None:
     from .storage.influxdb.lease import InfluxLease
 
     return Group(InfluxLease(options.influxdb, name=f"{options.prefix} {options.share}", owner=str(uuid4())))
+
+
+def account(role: StoreRole, delivery: Delivery, member: ConsumerMember) -> Consumer:
+    """Return what is missing, as far as this consumer keeps account of it, and note what it has done.
+
+    Args:
+        role: what it does.
+        delivery: its account.
+        member: where that is noted.
+    """
+    member.received_messages = role.received
+    member.stored_rows = role.stored_rows
+    member.dead_letter_messages = role.dead_letters
+    member.lag_seconds = UNSET if role.lag_seconds is None else round(role.lag_seconds, 3)
+    fields = Consumer()
+    if delivery.keeps_account:
+        fields.missing_messages = delivery.missing_messages
+        fields.asked_messages = delivery.asked_messages
+        fields.recovered_messages = delivery.recovered_messages
+        fields.lost_messages = delivery.lost_messages
+    return fields
 
 
 class StoreService:
@@ -233,8 +255,7 @@ class StoreService:
             self._topics,
             host=self._options.host,
             member=member,
-            role=self._role,
-            delivery=self._delivery,
+            read=lambda member: account(self._role, self._delivery, member),
             publish=self._publish,
             wall=time.time,
             clock=self._clock,

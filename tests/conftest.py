@@ -5,6 +5,7 @@ from collections.abc import Generator
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from .brokers import broker, broker_kind, certificates, make_broker
 from .faults.report import heading, line, results_of
@@ -38,6 +39,9 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     # Our programs are started a thousand times: compiling them each time would be a fourth of what that costs.
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    # How long an example takes says something of the machine, not of the code.
+    settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("tests")
 
 
 @pytest.hookimpl(optionalhook=True)

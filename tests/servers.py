@@ -23,8 +23,8 @@ from testcontainers.core.container import DockerContainer
 __all__ = ["HOST", "Container", "Program", "Server", "free_port", "need_image"]
 
 HOST = "127.0.0.1"
-_END_SECONDS = 20
-_FIND_SECONDS = 80  # a test with its fixtures has 120
+_END_SECONDS = 60
+_FIND_SECONDS = 80  # a pull without an answer is not waited for any longer
 _SHOWN = 2000
 
 # Containers end with their fixture. Its reaper would be one more image to pull, and that pull has no time limit.

@@ -10,13 +10,16 @@ from ..alerts import Transition
 __all__ = ["event_of"]
 
 _CUT = "…"
+# A mount point may have any, and InfluxDB has no way to hold them: the event of an alert is not to be lost for that.
+_CONTROL = dict.fromkeys((*range(0x20), *range(0x7F, 0xA0)), "\ufffd")
 _MILLISECONDS = 3  # digits
 
 
 def event_of(transition: Transition, *, timestamp: float) -> Event:
     """Return the fields of the message about a transition.
 
-    What a transition does not say is absent, and a text that is longer than a message may have is cut.
+    What a transition does not say is absent. A text that is longer than a message may have is cut, and a control
+    character in it becomes the mark of one that is unknown.
 
     Args:
         transition: what happened.
@@ -48,8 +51,8 @@ def event_of(transition: Transition, *, timestamp: float) -> Event:
 
 def _text(text: str) -> Text:
     if len(text) > LONGEST_TEXT:
-        return text[: LONGEST_TEXT - len(_CUT)] + _CUT
-    return str(text) or UNSET
+        text = text[: LONGEST_TEXT - len(_CUT)] + _CUT
+    return text.translate(_CONTROL) or UNSET
 
 
 def _number_or_text(value: float | str | None) -> tuple[Float, Text]:

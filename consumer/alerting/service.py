@@ -10,10 +10,12 @@ from msgspec import Struct
 
 from hostpulse.bus.heartbeat import Heartbeat
 from hostpulse.bus.lock import FileLock
+from hostpulse.bus.messages import Consumer, ConsumerMember
 from hostpulse.bus.mqtt import Batch, MqttOptions, Receiver
 from hostpulse.bus.topics import Topics, unescape
 
 from ..alerts import load_rules, parse_source
+from ..health import Health
 from ..storage import Reader, RowQuery, StorageError
 from ..storage.options import InfluxOptions
 from ..stores import make_reader
@@ -162,7 +164,7 @@ class AlertService:
             [self._topics.all_hosts, self._topics.all_alerts],
             lambda batch: self._take(batch, publication),
             batch_messages=_BATCH_MESSAGES,
-            idle=lambda: self._idle(receiver, publication, beat),
+            idle=lambda: self._idle(receiver, publication, health, beat),
             idle_seconds=_IDLE_SECONDS,
         )
         publication = Publication(
@@ -171,6 +173,15 @@ class AlertService:
             alerts=lambda: self._role.alerts,
             publish=lambda topic, payload, retain: receiver.publish(topic, payload, retain=retain),
             unacknowledged=lambda: receiver.unacknowledged,
+        )
+        health = Health(
+            self._topics,
+            host=self._options.host,
+            member="alerts",
+            read=self._account,
+            publish=receiver.publish,
+            wall=self._wall,
+            clock=self._clock,
         )
         if self._stopping:  # a signal came while there was no receiver to stop
             receiver.stop()
@@ -187,13 +198,20 @@ class AlertService:
                 publication.asked(unescape(host), payload)
         publication.advance()
 
-    def _idle(self, receiver: Receiver, publication: Publication, beat: Callable[[], None]) -> None:
+    def _account(self, member: ConsumerMember) -> Consumer:
+        """Note what this consumer has done."""
+        member.received_messages = self._role.received
+        member.firing_alerts = len(self._role.alerts)
+        return Consumer()
+
+    def _idle(self, receiver: Receiver, publication: Publication, health: Health, beat: Callable[[], None]) -> None:
         beat()
         if receiver.connected and receiver.connections != self._connections:
             self._connections = receiver.connections
             publication.connected()
         if receiver.connected and not receiver.failing:
             self._heartbeat.beat()
+        health.publish_if_due()
         try:
             self._role.tick(listening=receiver.connected)
             if receiver.connected:

@@ -333,7 +333,7 @@ class Engine:
         if value is None:  # too little of the window is known
             return
         if watch.quiet is not None and not instance.level and not instance.over and watch.quiet(value):
-            instance.value = float(value)
+            instance.value = sayable(value)
             return
         instance.value = sayable(value)
         level = next_level(watch.rule, instance, value, moment)

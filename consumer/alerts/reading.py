@@ -1,6 +1,7 @@
 """Reading the keys of a rule: each value with where it was written, and every mistake collected."""
 
 import math
+import re
 import tomllib
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -14,7 +15,8 @@ __all__ = ["Entry", "Keys", "Problems", "read_toml", "shown"]
 
 _LONGEST = 60
 _LONGEST_TEXT = 1 << 20  # characters
-_MOST_DOTS = 1000  # in a line: what tomllib needs for a key grows with the square of its parts
+_MOST_DOTS = 100  # outside of quotes in a line: what tomllib needs for a key grows with the square of its parts
+_QUOTED = re.compile(r""""[^"]*"|'[^']*'""")
 _MOST_MISTAKES = 50
 _MOST_TEXTS = 1000
 
@@ -73,8 +75,8 @@ def read_toml(name: str, text: str, problems: Problems) -> dict[str, Any]:
         problems.add(name, f"has more than {_LONGEST_TEXT} characters; part it")
         return {}
     for number, line in enumerate(text.split("\n"), 1):
-        if line.count(".") > _MOST_DOTS:
-            problems.add(name, f"line {number} has more than {_MOST_DOTS} dots; part it")
+        if line.count(".") > _MOST_DOTS and _QUOTED.sub("", line).count(".") > _MOST_DOTS:
+            problems.add(name, f"line {number} has more than {_MOST_DOTS} dots outside of quotes; part it")
             return {}
     try:
         return tomllib.loads(text)

@@ -88,7 +88,15 @@ def test_a_clock_of_a_host_that_is_wrong() -> None:
     assert (event.delay_seconds, event.duration_seconds) == (-30.0, 0.0)
 
 
-@pytest.mark.parametrize("character", ["x", "☃", '"', "\x00"])
+def test_control_characters_are_left_to_the_rows_they_come_from() -> None:
+    event = event_of(
+        transition(labels={"mount": "/a\nb"}, summary="/a\nb\x1b\x9b is full", value="\x00"), timestamp=NOW
+    )
+    assert (event.labels, event.summary, event.value_text) == ("mount=/a�b", "/a�b�� is full", "�")
+    assert event.event_id == "web-1/disk_full/mount=/a�b@1769999998.750:escalated"
+
+
+@pytest.mark.parametrize("character", ["x", "☃", '"'])
 def test_the_longest_texts_fit_into_a_message(character: str) -> None:
     host, rule = character * 255, "r" * 64
     labels = {"interface": character * 512}

@@ -18,7 +18,7 @@ import pytest
 
 from .support import LONG_RUNNING, ONE_SHOTS, REPOSITORY, SECRETS, Listener, Stack, docker, eventually
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(600)
 
 HOST = socket.gethostname().partition(".")[0]
 STOP_SECONDS = 10

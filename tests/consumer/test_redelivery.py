@@ -230,7 +230,7 @@ def test_a_consumer_that_is_killed_between_storing_and_acknowledging(
             )
         )
         killed = subprocess.run(
-            [sys.executable, "-c", KILLED], input=options, stdout=subprocess.PIPE, timeout=60, check=False
+            [sys.executable, "-c", KILLED], input=options, stdout=subprocess.PIPE, timeout=120, check=False
         )
         assert killed.returncode == -9
         stored = int(killed.stdout)
@@ -245,7 +245,7 @@ def test_a_consumer_that_is_killed_between_storing_and_acknowledging(
             eventually(lambda: len(proxy.conversations) > 1 and len(acknowledged(proxy.conversations[1])) >= len(sent))
         finally:
             consumer.terminate()
-            assert consumer.wait(30) == 0
+            assert consumer.wait(90) == 0
         talk = proxy.conversations[1]
         assert acknowledged(talk) == delivered(talk)
     assert_nothing_is_left(broker)

@@ -311,7 +311,9 @@ VALUES = JSON | st.sampled_from(
 )
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(
     host=st.sampled_from(["web-1", "web_x2D1", "\ud800", "_xFF", "a\x00b"]) | TEXT.filter(lambda text: "/" not in text),
     leaf=st.sampled_from(["cpu", "system", "disk", "status", "info"]),

@@ -163,6 +163,7 @@ class Consumer:
         data: for history and account.
         influxdb: None for the embedded store.
         name: of the process.
+        share: name of the group whose member it is; None for one that stores everything.
         around: what it runs in.
     """
 
@@ -174,8 +175,10 @@ class Consumer:
         data: Path,
         influxdb: InfluxOptions | None = None,
         name: str = "consumer",
+        share: str | None = None,
         around: Around = PLAIN,
     ) -> None:
+        self.name = name
         self._history = data / HISTORY_FILE
         self._influxdb = influxdb
         options = ConsumerOptions(
@@ -185,6 +188,7 @@ class Consumer:
             influxdb=influxdb,
             retention_seconds=7 * _DAY,
             rollup_retention_seconds=365 * _DAY,
+            share=share,
             log_level="debug",
         )
         self.program, self._log = _program(options, directory, around, name=name)

@@ -1,10 +1,8 @@
 """The machine that the tests run on, against what other programs say of it.
 
-It goes on between our reading and theirs: where that shows, a comparison may take some attempts. What is wrong is wrong
-in each of them.
+It goes on between our reading and theirs: where that shows, a comparison may take some attempts.
 """
 
-import functools
 import os
 import re
 import shutil
@@ -14,7 +12,7 @@ import time
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
-from typing import Any, ParamSpec
+from typing import Any
 
 import psutil
 import pytest
@@ -24,9 +22,9 @@ from hostpulse.publisher.collectors.registry import Choice, build
 from hostpulse.publisher.inventory import take_inventory
 from hostpulse.publisher.machine import Machine
 
+from ..attempts import some_attempts
+
 Reader = Callable[[Any], dict[str, Any]]
-P = ParamSpec("P")
-ATTEMPTS = 5
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the collectors of Linux")
 
 
@@ -40,21 +38,6 @@ def output(*command: str) -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True, env={**os.environ, "LC_ALL": "C"}).stdout
 
 
-def compared_again(test: Callable[P, None]) -> Callable[P, None]:
-    """Have a test compare anew while the two readings differ."""
-
-    @functools.wraps(test)
-    def compare(*arguments: P.args, **named: P.kwargs) -> None:
-        for _ in range(ATTEMPTS - 1):
-            try:
-                return test(*arguments, **named)
-            except AssertionError:
-                continue
-        return test(*arguments, **named)
-
-    return compare
-
-
 def test_every_collector_reads_or_says_why_not(read_message: Reader) -> None:
     nothing = []
     for one in build(Machine(), Choice()):
@@ -65,7 +48,7 @@ def test_every_collector_reads_or_says_why_not(read_message: Reader) -> None:
     assert set(nothing) <= {"sensors", "nvme_temperature", "battery", "cpu_clock", "disk_mounts"}
 
 
-@compared_again
+@some_attempts
 def test_memory_is_what_free_says(read_message: Reader) -> None:
     ours, details = read_message(collector("memory")), read_message(collector("memory_details"))
     lines = {line.split(":")[0]: line.split()[1:] for line in output("free", "-b").splitlines()[1:]}
@@ -79,7 +62,7 @@ def test_memory_is_what_free_says(read_message: Reader) -> None:
     assert details["swap_total_bytes"] == int(lines["Swap"][0])
 
 
-@compared_again
+@some_attempts
 def test_file_systems_are_what_df_says(read_message: Reader) -> None:
     mounts = read_message(collector("disk_mounts", ignore_file_systems=("proc", "sysfs", "cgroup*")))["mount"]
     checked = 0
@@ -101,7 +84,7 @@ def test_file_systems_are_what_df_says(read_message: Reader) -> None:
     assert checked == len(mounts)
 
 
-@compared_again
+@some_attempts
 def test_interfaces_are_what_the_kernel_says(read_message: Reader) -> None:
     def table() -> dict[str, tuple[int, int]]:
         rows = re.findall(r"^\s*(\S+?):\s*(.*)$", Path("/proc/net/dev").read_text(), re.MULTILINE)
@@ -118,7 +101,7 @@ def test_interfaces_are_what_the_kernel_says(read_message: Reader) -> None:
         assert interface.get("link") == (state.read_text().strip() if state.exists() else None)
 
 
-@compared_again
+@some_attempts
 def test_time_since_boot_is_what_uptime_says(read_message: Reader) -> None:
     ours = read_message(collector("system"))
     started = datetime.fromisoformat(output("uptime", "-s").strip()).astimezone().timestamp()
@@ -138,7 +121,7 @@ def test_processors_are_as_many_as_nproc_says(read_message: Reader) -> None:
     assert take_inventory(Machine(), host="h", session=0, intervals={}).processor.threads == len(cores)
 
 
-@compared_again
+@some_attempts
 def test_busy_processor_is_seen() -> None:
     ours = collector("cpu")
     ours.read()
@@ -155,7 +138,7 @@ def test_busy_processor_is_seen() -> None:
     assert found.utilization_percent > 50 / len(found.core)
 
 
-@compared_again
+@some_attempts
 def test_disks_are_those_psutil_knows() -> None:
     ours = collector("disk_devices")
     if not ours.probe():
@@ -168,7 +151,7 @@ def test_disks_are_those_psutil_knows() -> None:
     assert set(devices or ()) == {name for name in used if Path(f"/sys/block/{name.replace('/', '!')}").is_dir()}
 
 
-@compared_again
+@some_attempts
 def test_sockets_are_those_the_kernel_counts(read_message: Reader) -> None:
     ours = read_message(collector("network_links"))
     text = Path("/proc/net/sockstat").read_text() + Path("/proc/net/sockstat6").read_text()
@@ -176,7 +159,7 @@ def test_sockets_are_those_the_kernel_counts(read_message: Reader) -> None:
     assert ours["tcp_connections"] == pytest.approx(connections, abs=50)  # other programs open and close some
 
 
-@compared_again
+@some_attempts
 def test_processes_are_those_psutil_sees(read_message: Reader) -> None:
     ours = read_message(collector("system"))
     assert ours["processes"] == pytest.approx(len(psutil.pids()), rel=0.5, abs=20)  # they come and go

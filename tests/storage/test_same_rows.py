@@ -80,7 +80,9 @@ def any_message(draw: st.DrawFn) -> tuple[str, str, dict[str, Any]]:
     return subsystem, draw(NAMES), fields
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(batch=st.lists(any_message(), min_size=1, max_size=10))
 def test_any_messages(batch: list[Any], influx_server: Any, tmp_path_factory: Any, sample: Make) -> None:
     samples = [

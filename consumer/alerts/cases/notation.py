@@ -21,7 +21,7 @@ _WORD = re.compile(
 )
 
 
-def parse_series(text: str, most: int = 1_000_000) -> tuple[Reading | None, ...]:
+def parse_series(text: str, most: int) -> tuple[Reading | None, ...]:
     """Return the value of each step; None where there is no sample.
 
     Args:
@@ -31,15 +31,15 @@ def parse_series(text: str, most: int = 1_000_000) -> tuple[Reading | None, ...]
     Raises:
         UsageError: a word is none, or they are too many.
     """
-    values: list[Reading | None] = []
+    words: list[re.Match[str]] = []
     for word in text.split():
         found = _WORD.fullmatch(word)
         if found is None:
             raise UsageError(f"{word[:40]!r} is no value; write for example 70x6 90+0.5x10 _x3 'ok'x5 true")
-        values += _expanded(found)
-        if len(values) > most:
-            raise UsageError(f"there are more than {most} values; part the file")
-    return tuple(values)
+        words.append(found)
+    if sum(int(found["count"] or 1) for found in words) > most:
+        raise UsageError(f"there are more than {most} values left for this file; part it")
+    return tuple(value for found in words for value in _expanded(found))
 
 
 def _expanded(found: re.Match[str]) -> Iterator[Reading | None]:

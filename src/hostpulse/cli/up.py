@@ -169,7 +169,7 @@ def _start(
     """Start one service; the stack stops it before what was started earlier."""
 
     def report(line: str) -> None:
-        if not line.startswith((f"{name}: DEBUG ", f"{name}: INFO alerts: ")):
+        if not line.startswith(f"{name}: DEBUG "):
             on_first_line()
         view.report(line)
 

@@ -20,6 +20,7 @@ from hostpulse.consumer.dead_letter import DeadLetterFile
 from hostpulse.consumer.delivery import Delivery, Patience
 from hostpulse.consumer.delivery.account import ACCOUNT_FILE
 from hostpulse.consumer.health import Health
+from hostpulse.consumer.service import account
 from hostpulse.consumer.storage.embedded import EmbeddedReader, EmbeddedWriter
 from hostpulse.consumer.storage.influxdb import InfluxOptions, InfluxReader, InfluxWriter
 from hostpulse.consumer.store import StoreRole
@@ -198,8 +199,7 @@ def test_it_says_how_it_is(live: Callable[[], Life], clock: Clock) -> None:
         Topics(),
         host="desk top",
         member="store",
-        role=one.role,
-        delivery=one.delivery,
+        read=lambda member: account(one.role, one.delivery, member),
         publish=one.publish,
         wall=lambda: NOW,
         clock=clock,
