@@ -83,17 +83,20 @@ class WebhookSender:
             UsageError: they cannot be used.
         """
         hush_libraries()
+        self._pool = urllib3.PoolManager(
+            retries=False,
+            timeout=urllib3.Timeout(connect=self._timeouts.connect, read=self._timeouts.answer),
+            ssl_context=self._tls() if self._address.startswith("https:") else None,
+        )
+
+    def _tls(self) -> ssl.SSLContext:
         context = ssl.create_default_context()
         if self._ca_file is not None:
             try:
                 context.load_verify_locations(self._ca_file)
             except OSError as error:  # SSLError is one
                 raise UsageError(f"ca_file cannot be used ({error.strerror or error}); name a file in PEM") from None
-        self._pool = urllib3.PoolManager(
-            retries=False,
-            timeout=urllib3.Timeout(connect=self._timeouts.connect, read=self._timeouts.answer),
-            ssl_context=context,
-        )
+        return context
 
     def send(self, notification: Notification, now: float) -> None:
         """Post it.

@@ -100,9 +100,7 @@ def _notifications(settings: Settings) -> Iterator[_Result]:
     """Tell for each route whether it can work; nothing is sent."""
     routes = route_options(settings)
     if not routes:
-        yield _Result(
-            good=None, text="no routes, so nobody is told; alerts.notify makes some (docs/notifications.md)"
-        )
+        yield _Result(good=None, text="no routes, so nobody is told; alerts.notify makes some (docs/notifications.md)")
     for route in routes:
         try:
             check_routes([route])
