@@ -13,7 +13,7 @@ __all__ = ["Route"]
 
 
 class Route(Section):
-    """A route of notifications, for each of its names; it has either `apprise` or `webhook`."""
+    """A route of notifications, by a name of small letters, digits and single underscores. Set `apprise` or `webhook`."""
 
     apprise: Annotated[Addresses, List] = Field(
         default=(),

@@ -131,7 +131,8 @@ class WebhookSender:
 
     def _words(self, error: HTTPError | OSError) -> str:
         if isinstance(error, NewConnectionError):
-            return f"cannot be reached ({error.__cause__ or error})"
+            cause = error.__cause__
+            return f"cannot be reached ({(isinstance(cause, OSError) and cause.strerror) or error})"
         if isinstance(error, NoAnswerError):
             return f"did not answer within {self._timeouts.answer:g} s"
         if isinstance(error, SSLError):
