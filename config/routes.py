@@ -13,7 +13,7 @@ __all__ = ["Route"]
 
 
 class Route(Section):
-    """A route of notifications, by a name of small letters, digits and single underscores. Set `apprise` or `webhook`."""
+    """A route of notifications; set `apprise` or `webhook`. NAME is of small letters, digits and single underscores."""
 
     apprise: Annotated[Addresses, List] = Field(
         default=(),

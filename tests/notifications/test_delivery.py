@@ -19,7 +19,6 @@ from hostpulse.consumer.notifications.webhook import Timeouts, WebhookSender
 from .conftest import Start, resolved, route, tell, transition
 from .sinks import PATIENCE, Answer, HttpSink, free_port, silent_server
 
-
 DAMAGE = """
     CREATE TRIGGER damage AFTER INSERT ON entry
     BEGIN UPDATE entry SET transition = 'x' || transition WHERE number = new.number; END
