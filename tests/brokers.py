@@ -75,6 +75,7 @@ class Broker:
         ask_certificate: clients have to show a certificate.
         persistent: mosquitto keeps sessions, queues and retained messages on disk; nats-server always does.
         window: messages that it sends a client without an acknowledgement.
+        patience: seconds after which nats-server sends again what was not acknowledged.
         settings: further lines of mosquitto's configuration.
         address: where it listens. Not for containers.
     """
@@ -89,6 +90,7 @@ class Broker:
         ask_certificate: bool = False,
         persistent: bool = False,
         window: int = 1000,
+        patience: int = 2,
         settings: str = "",
         address: str = HOST,
     ) -> None:
@@ -110,7 +112,7 @@ class Broker:
         if kind == "mosquitto":
             configuration = self._configure_mosquitto(persistent=persistent, window=window, settings=settings)
         else:
-            configuration = self._configure_nats_server(window)
+            configuration = self._configure_nats_server(window, patience)
         self._server = Program((program, "-c", configuration), directory / "log")
 
     def _contained(self, *, persistent: bool, window: int, settings: str) -> Container:
@@ -143,8 +145,12 @@ class Broker:
         path.write_text("\n".join(lines) + "\n")
         return path
 
-    def _configure_nats_server(self, window: int) -> Path:
-        mqtt: dict[str, object] = {"listen": f"{self.address}:{self.port}", "ack_wait": "2s", "max_ack_pending": window}
+    def _configure_nats_server(self, window: int, patience: int) -> Path:
+        mqtt: dict[str, object] = {
+            "listen": f"{self.address}:{self.port}",
+            "ack_wait": f"{patience}s",
+            "max_ack_pending": window,
+        }
         if self._certificates:
             mqtt["tls"] = {
                 "cert_file": str(self._certificates.server),

@@ -7,6 +7,7 @@ from msgspec import UNSET
 
 from hostpulse.bus.codec import Sample
 from hostpulse.bus.errors import UsageError
+from hostpulse.bus.messages import EVENT
 
 from .arrivals import Arrivals
 from .flapping import recent
@@ -73,7 +74,7 @@ class Engine:
     # What comes in
 
     def take(self, sample: Sample, received: float) -> list[Transition]:
-        """Take a message; one that is late or came before moves nothing.
+        """Take a message; one that is late or came before moves nothing, and neither does one about alerts.
 
         Args:
             sample: from the bus, or from history.
@@ -84,6 +85,8 @@ class Engine:
         """
         out: _Out = []
         envelope = sample.envelope
+        if envelope.subsystem == EVENT:  # what we have said of the host ourselves is no sign of its life
+            return out
         moment = envelope.timestamp.timestamp()
         session = envelope.session.timestamp()
         delay = self._arrivals.delay(envelope, session, moment, received)
@@ -101,7 +104,7 @@ class Engine:
         """Look at the clock: what is absent or stale, what is to be repeated, what need no longer be quiet.
 
         Call it every few seconds. After more than 30 seconds without a call the consumer counts as having been
-        away: silence of hosts meanwhile is nobody's fault.
+        away: silence of hosts meanwhile is nobody's fault. A clock that was set back begins all waiting anew.
 
         Args:
             now: seconds since the epoch.
@@ -112,6 +115,8 @@ class Engine:
         out: _Out = []
         if self._moment is None or now - self._moment > _AWAY_SECONDS:
             self._listening = now
+        elif now < self._moment:
+            self._set_back(now)
         self._moment = now
         out += [end_of(orphan, now) for orphan in self._orphans]
         self._orphans = []
@@ -154,7 +159,7 @@ class Engine:
 
     # What people do
 
-    def acknowledge(self, host: str, rule: str, labels: dict[str, str], now: float) -> Transition:
+    def acknowledge(self, host: str, rule: str, labels: dict[str, str], now: float, *, comment: str = "") -> Transition:
         """Stop the repeats of an alert until it escalates or resolves.
 
         Args:
@@ -162,6 +167,7 @@ class Engine:
             rule: name of the rule.
             labels: which one of several of a kind.
             now: seconds since the epoch.
+            comment: why, and who says so.
 
         Raises:
             UnknownAlertError: it is not firing.
@@ -172,7 +178,8 @@ class Engine:
             raise UnknownAlertError(f"{instance_path(host, rule, labels)} is not an alert that is firing")
         instance.acknowledged = True
         out: _Out = []
-        self._say(watch, instance, Kind.ACKNOWLEDGED, out, before=instance.level, moment=now, why="acknowledged")
+        why = f"acknowledged: {comment}" if comment else "acknowledged"
+        self._say(watch, instance, Kind.ACKNOWLEDGED, out, before=instance.level, moment=now, why=why)
         return out[0]
 
     def silence(self, silence: Silence) -> None:
@@ -208,6 +215,17 @@ class Engine:
         self._arrivals.forget(host)
 
     # What there is
+
+    def knows(self, host: str) -> bool:
+        """Return whether a message of a host has come, or its absence is looked at."""
+        return host in self._arrivals.hosts or any(
+            watch.instances.get((host, None)) is not None for watch in self._host_plan.watches
+        )
+
+    @property
+    def hosts(self) -> int:
+        """How many hosts have sent messages."""
+        return len(self._arrivals.hosts)
 
     @property
     def silences(self) -> list[Silence]:
@@ -255,9 +273,11 @@ class Engine:
         self._silences = {silence.id: silence for silence in state.silences}
         for instance in state.instances:
             watch = self._watches.get(instance.rule)
-            if watch is None or not self._is_meant(watch.rule, (instance.host, instance.key)):
+            if watch is None or not self._is_about(watch.rule, instance):
                 if instance.told:
                     self._orphans.append(instance)
+                continue
+            if (instance.host, instance.key) in watch.instances:  # nobody has written such a state but by hand
                 continue
             if watch.rule.reduce is Reduction.LAST:
                 instance.window = None
@@ -313,7 +333,7 @@ class Engine:
         if value is None:  # too little of the window is known
             return
         if watch.quiet is not None and not instance.level and not instance.over and watch.quiet(value):
-            instance.value = float(value)
+            instance.value = sayable(value)
             return
         instance.value = sayable(value)
         level = next_level(watch.rule, instance, value, moment)
@@ -326,6 +346,12 @@ class Engine:
     def _is_meant(rule: Rule, key: Key) -> bool:
         host, label = key
         return rule.hosts.match(host) and (label is None or rule.keys.match(label))
+
+    def _is_about(self, rule: Rule, instance: Instance) -> bool:
+        """Return whether a rule, which may have changed since, still looks at the device of an instance."""
+        label = rule.table.key
+        is_such = instance.label == label and (instance.key is None) == (label is None)
+        return is_such and self._is_meant(rule, (instance.host, instance.key))
 
     def _enrol(self, watch: Watch, key: Key) -> Instance | None:
         """Make the instance of a device that is new; None if the rule does not look at it."""
@@ -348,6 +374,14 @@ class Engine:
         self._number -= 1
 
     # The clock
+
+    def _set_back(self, now: float) -> None:
+        """Let nothing have come or been told later than now, for it would be waited for until then."""
+        self._listening = now
+        for watch in self._watches.values():
+            for instance in watch.known_instances():
+                instance.seen = min(instance.seen, now)
+                instance.told_at = min(instance.told_at, now)
 
     def _look_at_clock(self, watch: Watch, instance: Instance, now: float, out: _Out) -> None:
         rule = watch.rule

@@ -8,11 +8,12 @@ EPISODE_SECONDS = 3600.0
 """How long an episode counts, and the longest that a recovery is made to take."""
 
 _MANY = 3
+_MOST = 64  # what comes and goes each second is kept quiet no longer by more of them
 
 
 def recent(episodes: Sequence[float], moment: float) -> list[float]:
-    """Return the episodes that count."""
-    return [begin for begin in episodes if moment - begin < EPISODE_SECONDS]
+    """Return the episodes that count, at most the last few dozen."""
+    return [begin for begin in episodes[-_MOST:] if moment - begin < EPISODE_SECONDS]
 
 
 def recovery_seconds(recover: float, episodes: Sequence[float]) -> float:

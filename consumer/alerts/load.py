@@ -1,6 +1,5 @@
 """Rules from TOML: the defaults, and over them what users write, rule by rule and key by key."""
 
-import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
@@ -10,7 +9,7 @@ from hostpulse.bus.fields import Field, Kind, Table
 from .levels import read_bound, read_condition
 from .metrics import METRIC_TABLES, hint, metric_names
 from .model import Level, Reduction, Rule, Side
-from .reading import Entry, Keys, Problems, shown
+from .reading import Entry, Keys, Problems, read_toml, shown
 from .selection import Globs
 from .summary import placeholders, problem_of
 
@@ -33,6 +32,7 @@ _RULE_KEYS = (
     "where",
     "only_if",
     "inhibited_by",
+    "notify",
     "summary",
     "enabled",
 )
@@ -42,6 +42,8 @@ _COUNTER_REDUCTIONS = {Reduction.RATE, Reduction.INCREASE}
 _RECOVER = 60.0
 _REPEAT = 4 * 3600.0
 _LONGEST_NAME = 64
+_MOST_RULES = 500
+_MOST_INHIBITORS = 64
 
 
 class RulesError(MistakesError):
@@ -71,18 +73,13 @@ def parse_source(name: str, text: str) -> Source:
     Raises:
         RulesError: it is not TOML, or has other things than rules.
     """
-    try:
-        table = tomllib.loads(text)
-    except (ValueError, RecursionError) as error:
-        words = str(error) or "nested too deeply"
-        raise RulesError(f"{name}: not valid TOML: {words[:1].lower()}{words[1:]}") from None
-    problems = Problems()
+    problems = Problems(RulesError)
+    table = read_toml(name, text, problems)
     for key in table:
         if key != "rule":
             problems.add(name, f"there is no {shown(key)} in a file of rules; rules stand in [rule.NAME]")
     rules = rule_tables(name, table, problems)
-    if problems.lines:
-        raise RulesError(*problems.lines)
+    problems.check()
     return Source(name, rules)
 
 
@@ -113,7 +110,7 @@ def load_rules(sources: Iterable[Source]) -> tuple[Rule, ...]:
     Raises:
         RulesError: with a line for each mistake.
     """
-    problems = Problems()
+    problems = Problems(RulesError)
     merged = _merge(sources, problems)
     rules: list[Rule] = []
     for name, entries in merged.items():
@@ -121,8 +118,7 @@ def load_rules(sources: Iterable[Source]) -> tuple[Rule, ...]:
         if rule is not None:
             rules.append(rule)
     _check_inhibitors(rules, merged, problems)
-    if problems.lines:
-        raise RulesError(*problems.lines)
+    problems.check()
     return tuple(rules)
 
 
@@ -137,6 +133,9 @@ def _merge(sources: Iterable[Source], problems: Problems) -> dict[str, dict[str,
                 problems.add(source.name, f"rule.{name} must be a table, not {shown(table)}; write [rule.{name}]")
             elif not _is_name(name):
                 problems.add(source.name, f"rule {shown(name)} needs a name of letters, digits and underscores")
+            elif len(merged) >= _MOST_RULES and name not in merged:
+                problems.add(source.name, f"has too many rules: with the others they are more than {_MOST_RULES}")
+                return merged
             else:
                 _merge_rule(merged.setdefault(name, {}), table, source.name)
     return merged
@@ -202,6 +201,7 @@ def _rule(name: str, keys: Keys, problems: Problems) -> Rule | None:
         keys=_where(keys, table),
         only_if=only_if,
         inhibited_by=keys.texts("inhibited_by"),
+        notify=keys.texts("notify"),
         summary=keys.text("summary", ""),
     )
     rule = replace(rule, references=tuple(dict.fromkeys([*references, *_mentioned(keys, rule)])))
@@ -281,6 +281,9 @@ def _check_inhibitors(rules: list[Rule], merged: Mapping[str, Mapping[str, Entry
     by_name = {rule.name: rule for rule in rules}
     for rule in rules:
         keys = Keys(f"rule.{rule.name}", merged[rule.name], problems)
+        if len(rule.inhibited_by) > _MOST_INHIBITORS:
+            keys.wrong("inhibited_by", f"names {len(rule.inhibited_by)} rules, more than {_MOST_INHIBITORS}")
+            continue
         for name in rule.inhibited_by:
             if name not in merged:
                 keys.wrong("inhibited_by", f"names {shown(name)}, which is no rule{hint(name, merged)}")

@@ -1,18 +1,24 @@
 """Reading the keys of a rule: each value with where it was written, and every mistake collected."""
 
 import math
+import re
+import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from hostpulse.bus.errors import UsageError
+from hostpulse.bus.errors import MistakesError, UsageError
 from hostpulse.bus.times import parse_duration
 
 from .metrics import hint
 
-__all__ = ["Entry", "Keys", "Problems", "shown"]
+__all__ = ["Entry", "Keys", "Problems", "read_toml", "shown"]
 
 _LONGEST = 60
+_LONGEST_TEXT = 1 << 20  # characters
+_MOST_DOTS = 100  # outside of quotes in a line: what tomllib needs for a key grows with the square of its parts
+_QUOTED = re.compile(r""""[^"]*"|'[^']*'""")
+_MOST_MISTAKES = 50
+_MOST_TEXTS = 1000
 
 
 class Entry(NamedTuple):
@@ -22,21 +28,62 @@ class Entry(NamedTuple):
     origin: str
 
 
-@dataclass
 class Problems:
     """Mistakes, a line for each.
 
-    Attributes:
-        lines: what was found.
+    Args:
+        error: what they become.
     """
 
-    lines: list[str] = field(default_factory=list)
+    def __init__(self, error: type[MistakesError]) -> None:
+        self._error = error
+        self._lines: list[str] = []
+        self._added = 0
 
     def add(self, origin: str, text: str) -> None:
-        """Note a mistake that was made in a file."""
+        """Note a mistake that was made in a file.
+
+        Raises:
+            MistakesError: of the kind given; there are so many that nobody reads on.
+        """
         line = "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in f"{origin}: {text}")
-        if line not in self.lines:
-            self.lines.append(line)
+        if line not in self._lines:
+            self._lines.append(line)
+        self._added += 1
+        if self._added == _MOST_MISTAKES:
+            raise self._error(*self._lines, f"{origin}: there may be more mistakes; mend these first")
+
+    def check(self) -> None:
+        """Do nothing if there was no mistake.
+
+        Raises:
+            MistakesError: of the kind given, with a line for each.
+        """
+        if self._lines:
+            raise self._error(*self._lines)
+
+
+def read_toml(name: str, text: str, problems: Problems) -> dict[str, Any]:
+    """Return what a file says; nothing if it is not TOML, or so large that reading it would take minutes.
+
+    Args:
+        name: of the file.
+        text: its content.
+        problems: where the mistake goes.
+    """
+    if len(text) > _LONGEST_TEXT:
+        problems.add(name, f"has more than {_LONGEST_TEXT} characters; part it")
+        return {}
+    for number, line in enumerate(text.split("\n"), 1):
+        if line.count(".") > _MOST_DOTS and _QUOTED.sub("", line).count(".") > _MOST_DOTS:
+            problems.add(name, f"line {number} has more than {_MOST_DOTS} dots outside of quotes; part it")
+            return {}
+    try:
+        return tomllib.loads(text)
+    except (ValueError, RecursionError) as error:
+        words = str(error) or "nested too deeply"
+        problems.add(name, f"not valid TOML: {words[:1].lower()}{words[1:]}")
+        return {}
 
 
 class Keys:
@@ -91,7 +138,7 @@ class Keys:
         value = self.raw(key)
         if value is None:
             return None
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        if isinstance(value, bool) or not isinstance(value, int | float) or not _is_finite(value):
             self.wrong(key, f"must be a number, not {shown(value)}")
             return None
         return float(value)
@@ -141,6 +188,9 @@ class Keys:
         if value is None:
             return ()
         many: list[object] = value if isinstance(value, list) else [value]
+        if len(many) > _MOST_TEXTS:
+            self.wrong(key, f"has {len(many)} texts, more than {_MOST_TEXTS}; patterns such as 'web-*' may do")
+            return ()
         texts = tuple(one for one in many if isinstance(one, str) and one)
         if len(texts) == len(many):
             return texts
@@ -160,6 +210,13 @@ class Keys:
             for name, value in entry.value.items()
         }
         return Keys(f"{self.path}.{key}", inner, self._problems)
+
+
+def _is_finite(value: float) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # TOML's whole numbers have no end
+        return False
 
 
 def shown(value: object) -> str:

@@ -2,15 +2,18 @@
 
 import math
 import statistics
+import sys
 from itertools import combinations
+from typing import Annotated
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from .model import Reduction
 
 __all__ = ["Bucket", "Window"]
 
 _BUCKETS = 60
+_MOST_BUCKETS = 2 * _BUCKETS  # a rule whose window has grown has buckets of the smaller one, too
 _OF_COUNTERS = (Reduction.RATE, Reduction.INCREASE)
 _COVERED = 0.8  # of the window has to be known before it says something
 
@@ -21,7 +24,7 @@ class Bucket(Struct, array_like=True, gc=False):
     begin: float
     end: float
     last: float
-    count: int
+    count: Annotated[float, Meta(ge=1)]  # a whole number, but one that no addition makes too large
     total: float
     minimum: float
     maximum: float
@@ -58,21 +61,21 @@ class Window(Struct, kw_only=True):
         increase = 0.0
         if buckets and reduction in _OF_COUNTERS:
             before = buckets[-1].last
-            increase = value - before if value >= before else value  # a counter that fell began anew at 0
+            increase = _finite(value - before) if value >= before else value  # a counter that fell began anew at 0
         if buckets and moment < buckets[-1].begin + span / _BUCKETS:
             bucket = buckets[-1]
             bucket.end = moment
             bucket.last = value
             bucket.count += 1
-            bucket.total += value
+            bucket.total = _finite(bucket.total + value)
             bucket.minimum = min(bucket.minimum, value)
             bucket.maximum = max(bucket.maximum, value)
-            bucket.increase += increase
+            bucket.increase = _finite(bucket.increase + increase)
             return
-        self.buckets = [bucket for bucket in buckets if bucket.end > moment - span]
+        self.buckets = [bucket for bucket in buckets if bucket.end > moment - span][-_MOST_BUCKETS:]
         if reduction is Reduction.ETA:
             self.slope = _trend(self.buckets)
-        self.buckets.append(Bucket(moment, moment, value, 1, value, value, value, increase))
+        self.buckets.append(Bucket(moment, moment, value, 1.0, value, value, value, increase))
 
     def reduce(self, reduction: Reduction, span: float) -> float | None:
         """Return what the window says; None while too little of it is known."""
@@ -97,7 +100,8 @@ class Window(Struct, kw_only=True):
             case Reduction.MAX:
                 result = max(bucket.maximum for bucket in buckets)
             case Reduction.RATE:
-                result = sum(bucket.increase for bucket in buckets[1:]) / (last.end - first.end)
+                elapsed = last.end - first.end
+                result = sum(bucket.increase for bucket in buckets[1:]) / elapsed if elapsed > 0 else None
             case Reduction.ETA:
                 slope = self.slope
                 result = None if slope is None else last.last / -slope if slope < 0 else math.inf
@@ -123,4 +127,10 @@ def _theil_sen(buckets: list[Bucket]) -> float | None:
         for earlier, later in combinations(buckets, 2)
         if later.end > earlier.end
     ]
-    return statistics.median(slopes) if slopes else None
+    slope = statistics.median(slopes) if slopes else math.nan
+    return slope if math.isfinite(slope) else None
+
+
+def _finite(value: float) -> float:
+    """Return a value, or the largest one in place of what is too large: JSON has no word for infinity."""
+    return max(-sys.float_info.max, min(sys.float_info.max, value))

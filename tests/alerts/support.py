@@ -51,3 +51,48 @@ def sample(
         interval=interval,
     )
     return Sample(envelope, SUBSYSTEMS[subsystem](**fields))
+
+
+EVERY_KIND = rules(
+    """
+    [rule.silent]
+    metric = "host.heartbeat"
+    absent = "1m"
+    recover = "0s"
+    [rule.hot]
+    metric = "cpu.temperature_celsius"
+    warning = { above = 80, clear = 70, for = "20s" }
+    critical = { above = 90, clear = 85 }
+    recover = "20s"
+    repeat = "2m"
+    inhibited_by = ["silent"]
+    [rule.hot_on_average]
+    metric = "cpu.temperature_celsius"
+    reduce = "mean"
+    window = "1m"
+    warning = { above = 75 }
+    recover = "10s"
+    no_data = "ok"
+    inhibited_by = ["hot"]
+    [rule.full]
+    metric = "disk_mount.used_percent"
+    warning = { above = 80 }
+    critical = { above = { field = "inodes_used_percent", add = 30, else = 95 } }
+    recover = "0s"
+    [rule.read_only]
+    metric = "disk_mount.state"
+    critical = { equals = "read_only", changed_from = "ok" }
+    no_data = "critical"
+    [rule.full_soon]
+    metric = "disk_mount.available_bytes"
+    reduce = "eta"
+    window = "2m"
+    warning = { below = 300 }
+    [rule.drops]
+    metric = "publisher.dropped_messages"
+    reduce = "increase"
+    window = "1m"
+    warning = { above = 3 }
+    """
+)
+"""Rules that use everything that a rule can."""

@@ -79,6 +79,19 @@ def test_an_acknowledgement_of_nothing_is_a_failure() -> None:
           "write for example 70x6 90+0.5x10 _x3 'ok'x5 true")),
         ('series."h1 battery.mains" = "1"',
          "x.toml: test 'x'.series 'h1 battery.mains': mains is true or false, not 1"),
+        ('series."h1 cpu.temperature_celsius" = "1e999"',
+         ("x.toml: test 'x'.series 'h1 cpu.temperature_celsius': '1e999' is no value; "
+          "write for example 70x6 90+0.5x10 _x3 'ok'x5 true")),
+        ('series."h1 publisher.dropped_messages" = "1-1x3"',
+         ("x.toml: test 'x'.series 'h1 publisher.dropped_messages': -1 cannot be: "
+          "expected `int` >= 0")),
+        ('series."h1 host.clock_skew_seconds" = "1e10"',
+         "x.toml: test 'x'.series 'h1 host.clock_skew_seconds': no clock is wrong by 10000000000 seconds"),
+        ('series."h1 cpu.temperature_celsius" = "1x999999 1x2"',
+         ("x.toml: test 'x'.series 'h1 cpu.temperature_celsius': there are more than 300000 values "
+          "left for this file; part it")),
+        ("until = '1y'\nstep = '1s'",
+         "x.toml: test 'x'.until makes the tests of this file longer than 300000 steps; part it"),
     ],
 )  # fmt: skip
 def test_mistakes_in_a_file_of_tests(text: str, problem: str) -> None:

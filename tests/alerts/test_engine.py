@@ -3,6 +3,7 @@
 import msgspec
 import pytest
 
+from hostpulse.bus.codec import NO_INTERVAL
 from hostpulse.bus.messages import DiskMount, GpuDevice
 from hostpulse.consumer.alerts import Alert, Engine, Kind, Silence, StateError, Transition, UnknownAlertError
 
@@ -91,6 +92,23 @@ def test_silence_counts_only_while_somebody_listens() -> None:
     feed(again, 0)
     assert again.tick(START) == []
     assert again.tick(START + 600) == []  # nobody looked at the clock for ten minutes: this consumer was away
+
+
+def test_what_is_told_of_a_host_is_no_sign_of_its_life() -> None:
+    engine, other = Engine(SILENT), Engine(SILENT)
+    for one in (engine, other):
+        one.tick(START)
+        feed(one, 0)
+    found: list[list[Transition]] = [[], []]
+    for second in range(10, 100, 10):
+        event = sample("event", second, interval=NO_INTERVAL, rule="silent", level="critical")
+        assert engine.take(event, START + second) == []
+        found[0] += engine.tick(START + second)
+        found[1] += other.tick(START + second)
+    assert kinds(found[0]) == ["fired"]
+    assert found[0] == found[1]
+    assert engine.dump() == other.dump()
+    assert Engine(SILENT).take(sample("event", 0, level="critical"), START) == []
 
 
 def test_a_status_of_a_known_host_changes_nothing() -> None:
@@ -237,3 +255,44 @@ def test_a_state_that_cannot_be_read(state: bytes, text: str) -> None:
     with pytest.raises(StateError) as caught:
         Engine(HOT, state)
     assert text in str(caught.value)
+
+
+def test_a_consumer_whose_clock_is_set_back_goes_on_looking() -> None:
+    """A host that falls silent, and an alert that is to be said again, do not wait for the hour to come again."""
+    engine = Engine((*AT_ONCE, *SILENT))
+    feed(engine, 3600, 3610)
+    assert engine.tick(START + 3610) == []
+    told = [one for second in range(0, 4 * 3600 + 80, 10) for one in engine.tick(START + second)]
+    assert [(one.kind, one.rule, round(one.moment - START)) for one in told] == [
+        (Kind.NO_DATA, "hot", 30),
+        (Kind.FIRED, "silent", 60),
+        (Kind.REPEATED, "hot", 4 * 3600),
+        (Kind.REPEATED, "silent", 4 * 3600 + 60),
+    ]
+
+
+def test_what_comes_and_goes_a_thousand_times_in_an_hour() -> None:
+    engine = Engine(AT_ONCE)
+    told = [one for second in range(3000) for one in feed(engine, second, celsius=90.0 if second % 2 else 50.0)]
+    assert len(told) == 2999
+    assert told[-1].flapping
+    assert len(engine.dump()) < 4096
+
+
+def test_values_that_add_up_to_more_than_a_number_can_be() -> None:
+    """JSON has no infinity: the state could not be read again, by a consumer that has to."""
+    mean = '[rule.{0}]\nmetric = "publisher.{1}"\nreduce = "{0}"\nwindow = "10m"\nwarning = {{ above = 1 }}'
+    watched = rules(mean.format("mean", "outbox_age_seconds"))
+    engine = Engine(watched)
+    for second in range(0, 600, 5):
+        engine.take(sample("publisher", second, outbox_age_seconds=1.7e308), START + second)
+    assert Engine(watched, engine.dump()).dump() == engine.dump()
+
+
+def test_a_rule_that_is_about_another_table_now_takes_nothing_over() -> None:
+    engine = Engine(AT_ONCE)
+    feed(engine, 0)
+    other = rules('[rule.hot]\nmetric = "disk_mount.used_percent"\nwarning = { above = 80 }\nsummary = "{mount}"')
+    restored = Engine(other, engine.dump())
+    assert [(one.kind, one.instance) for one in restored.tick(START + 1)] == [(Kind.RESOLVED, "h1/hot")]
+    assert restored.instances == 0

@@ -18,6 +18,7 @@ MISTAKES = [
      "rule.a.metric names 'cpu.temperatur_celsius', which does not exist; did you mean cpu.temperature_celsius?"),
     ('[rule.a]\nmetric = "disk.used_percent"',
      "rule.a.metric names 'disk.used_percent', which does not exist; did you mean disk_mount.used_percent?"),
+    ('[rule.a]\nmetric = "event.value"', "rule.a.metric names 'event.value', which does not exist"),
     (CPU, "rule.a has neither a level (warning, critical) nor absent; add one"),
     (CPU + LEVEL + "wraning = 5", "rule.a has no key 'wraning'; did you mean warning?"),
     (CPU + "warning = { abvoe = 5 }", "rule.a.warning has no key 'abvoe'; did you mean above?"),
@@ -27,6 +28,9 @@ MISTAKES = [
     (CPU + "warning = { above = '5' }", "rule.a.warning.above must be a number, not '5'"),
     (CPU + "warning = { above = true }", "rule.a.warning.above must be a number, not true"),
     (CPU + "warning = { above = nan }", "rule.a.warning.above must be a number, not nan"),
+    (CPU + f"warning = {{ above = 1{'0' * 400} }}", "rule.a.warning.above must be a number, not a huge number"),
+    (CPU + LEVEL + f"hosts = {['x'] * 1001}",
+     "rule.a.hosts has 1001 texts, more than 1000; patterns such as 'web-*' may do"),
     (CPU + "warning = { above = 90, clear = 95 }",
      "rule.a.warning.clear = 95 is on the wrong side of above = 90; it must be at most that"),
     (CPU + "warning = { below = 10, clear = 5 }",
@@ -83,9 +87,30 @@ def test_every_mistake_has_its_line() -> None:
     assert len(caught.value.problems) == 3
 
 
+def test_a_line_may_have_many_names_of_hosts() -> None:
+    (rule,) = rules(f"{CPU}{LEVEL}hosts = {[f'web-{number}.rack.example.org' for number in range(300)]}")
+    assert rule.hosts.match("web-299.rack.example.org")
+
+
+def test_of_hundreds_of_mistakes_the_first_are_shown() -> None:
+    with pytest.raises(RulesError) as caught:
+        rules(CPU + "".join(f"k{number} = 1\n" for number in range(1000)))
+    assert len(caught.value.problems) == 51
+    assert caught.value.problems[-1] == "test.toml: there may be more mistakes; mend these first"
+
+
+def test_there_is_a_limit_to_rules() -> None:
+    with pytest.raises(RulesError, match=r"^test.toml: has too many rules: with the others they are more than 500$"):
+        rules(
+            "".join(f"[rule.r{number}]\nmetric = 'cpu.temperature_celsius'\nabsent = '1s'\n" for number in range(501))
+        )
+
+
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
+        (f"rule{'.a' * 101} = 1", "test.toml: line 1 has more than 100 dots outside of quotes; part it"),
+        ("#" * (1 << 20) + "\n", "test.toml: has more than 1048576 characters; part it"),
         ("[rules.a]", "test.toml: there is no 'rules' in a file of rules; rules stand in [rule.NAME]"),
         ("a = ", "test.toml: not valid TOML: invalid value (at end of document)"),
         ("rule = 5", "test.toml: rule must be a table, not 5; write [rule.NAME]"),

@@ -10,50 +10,8 @@ from hostpulse.consumer.alerts import Kind, Transition
 from hostpulse.consumer.alerts.cases import Case, play
 from hostpulse.consumer.alerts.cases.case import SeriesOf, SilenceFrom
 
-from .support import rules
+from .support import EVERY_KIND
 
-RULES = rules(
-    """
-    [rule.silent]
-    metric = "host.heartbeat"
-    absent = "1m"
-    recover = "0s"
-    [rule.hot]
-    metric = "cpu.temperature_celsius"
-    warning = { above = 80, clear = 70, for = "20s" }
-    critical = { above = 90, clear = 85 }
-    recover = "20s"
-    repeat = "2m"
-    inhibited_by = ["silent"]
-    [rule.hot_on_average]
-    metric = "cpu.temperature_celsius"
-    reduce = "mean"
-    window = "1m"
-    warning = { above = 75 }
-    recover = "10s"
-    no_data = "ok"
-    inhibited_by = ["hot"]
-    [rule.full]
-    metric = "disk_mount.used_percent"
-    warning = { above = 80 }
-    critical = { above = { field = "inodes_used_percent", add = 30, else = 95 } }
-    recover = "0s"
-    [rule.read_only]
-    metric = "disk_mount.state"
-    critical = { equals = "read_only", changed_from = "ok" }
-    no_data = "critical"
-    [rule.full_soon]
-    metric = "disk_mount.available_bytes"
-    reduce = "eta"
-    window = "2m"
-    warning = { below = 300 }
-    [rule.drops]
-    metric = "publisher.dropped_messages"
-    reduce = "increase"
-    window = "1m"
-    warning = { above = 3 }
-    """
-)
 LENGTH = 40
 
 
@@ -91,10 +49,10 @@ CASES = st.builds(
 @settings(max_examples=60, deadline=None)
 @given(CASES)
 def test_restarts_and_doubled_samples_change_nothing(case: Case) -> None:
-    plain = play(case, RULES)
-    assert play(case, RULES, restart_always=True) == plain
-    assert play(case, RULES, copies=2) == plain
-    assert play(replace(case, restarts=(55.0, 130.0)), RULES) == plain
+    plain = play(case, EVERY_KIND)
+    assert play(case, EVERY_KIND, restart_always=True) == plain
+    assert play(case, EVERY_KIND, copies=2) == plain
+    assert play(replace(case, restarts=(55.0, 130.0)), EVERY_KIND) == plain
 
 
 @settings(max_examples=60, deadline=None)
@@ -102,7 +60,7 @@ def test_restarts_and_doubled_samples_change_nothing(case: Case) -> None:
 def test_what_is_told_makes_sense(case: Case) -> None:
     """Each alert's transitions follow from one another, and an end is told if and only if its begin was."""
     alerts: dict[str, list[Transition]] = {}
-    for transition in play(case, RULES)[0]:
+    for transition in play(case, EVERY_KIND)[0]:
         alerts.setdefault(transition.instance, []).append(transition)
     for transitions in alerts.values():
         level, told = "ok", False

@@ -81,7 +81,7 @@ def everything(reader: Reader, *, series: bool = True) -> dict[str, Any]:
         found[table.name] = rows(reader, table.name)
         found[f"latest {table.name}"] = reader.latest(LatestQuery(table=table.name, since=0))
         for field in table.fields if series else ():
-            for every in (60, 3600, 7 * 86_400) if field.type is not str else ():
+            for every in (60, 3600, 7 * 86_400) if field.has_mean else ():
                 query = SeriesQuery(
                     table=table.name, field=field.name, start=NOW / 1000 - 40 * 86_400, end=NOW / 1000, every=every
                 )

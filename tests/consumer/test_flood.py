@@ -18,9 +18,10 @@ import pytest
 from hostpulse.bus.codec import MAXIMUM_MESSAGE_BYTES
 from hostpulse.bus.mqtt import MqttOptions
 from hostpulse.consumer.dead_letter import DEAD_LETTER_FILE, DeadLetterFile
-from hostpulse.consumer.service import HISTORY_FILE, ConsumerOptions
+from hostpulse.consumer.service import ConsumerOptions
 from hostpulse.consumer.storage import RowQuery
 from hostpulse.consumer.storage.embedded import EmbeddedReader
+from hostpulse.consumer.stores import HISTORY_FILE
 
 from ..brokers import Broker
 from ..bus.clients import eventually, subscribe_and_leave

@@ -20,11 +20,12 @@ from hostpulse.bus.messages import TABLES, Cpu, CpuCore, Network, NetworkInterfa
 from hostpulse.bus.mqtt import Batch, MqttOptions, Receiver
 from hostpulse.bus.topics import Topics
 from hostpulse.consumer.dead_letter import DeadLetterFile
-from hostpulse.consumer.service import HISTORY_FILE, ConsumerOptions
+from hostpulse.consumer.service import ConsumerOptions
 from hostpulse.consumer.storage import Reader, Row, RowQuery, Writer
 from hostpulse.consumer.storage.embedded import EmbeddedReader, EmbeddedWriter
 from hostpulse.consumer.storage.influxdb import InfluxReader, InfluxWriter
 from hostpulse.consumer.store import StoreRole
+from hostpulse.consumer.stores import HISTORY_FILE
 
 from ..brokers import Broker
 from ..bus.clients import Collector, Feeder, eventually, subscribe_and_leave

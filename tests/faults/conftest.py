@@ -2,6 +2,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -49,13 +50,27 @@ def make_scenario(
         influxdb: InfluxOptions | None = None,
         hosts: Around = PLAIN,
         consumer: Around = PLAIN,
+        members: int = 0,
         outboxes: Path = tmp_path / "outboxes",
         history: Path = tmp_path / "history",
+        between: Callable[[int, Random], int] = lambda port, _: port,
         **arguments: Any,
     ) -> Scenario:
-        """Make one; further arguments are those of the broker."""
+        """Make one.
+
+        Args:
+            kind: of the broker.
+            influxdb: None for the embedded store.
+            hosts: what the publishers run in.
+            consumer: what the consumer runs in.
+            members: how many consumers share the storing; 0 for one that does all of it.
+            outboxes: the publishers' directory.
+            history: the consumer's directory.
+            between: is given the broker's port, and returns that of what stands between it and everybody.
+            arguments: those of the broker.
+        """
         broker = make_broker(kind, **{"persistent": True, **arguments})
-        options = broker.options("anybody")
+        options = broker.options("anybody", port=between(broker.port, Random(seed)))  # noqa: S311  no secret
         groups = [
             Hosts(
                 f"group{number}",
@@ -67,9 +82,16 @@ def make_scenario(
             )
             for number in range(GROUPS)
         ]
-        taker = Consumer(options, directory=tmp_path, data=history, influxdb=influxdb, around=consumer)
+        names = [f"consumer{number}" for number in range(members)] or ["consumer"]
+        share = "store" if members else None
+        takers = [
+            Consumer(
+                options, directory=tmp_path, data=history, influxdb=influxdb, name=name, share=share, around=consumer
+            )
+            for name in names
+        ]
         name = request.node.name.removeprefix("test_")
-        made.append(Scenario(name, seed, broker=broker, hosts=groups, consumer=taker, report=report))
+        made.append(Scenario(name, seed, broker=broker, hosts=groups, consumers=takers, report=report))
         return made[-1]
 
     yield make

@@ -9,11 +9,12 @@ from msgspec.structs import replace
 
 from hostpulse.bus.mqtt import MqttOptions
 from hostpulse.cli.launch import command_of, encode_options
-from hostpulse.consumer.service import HISTORY_FILE, ConsumerOptions
+from hostpulse.consumer.service import ConsumerOptions
 from hostpulse.consumer.storage import NoHistoryError, Reader
 from hostpulse.consumer.storage.embedded import EmbeddedReader
 from hostpulse.consumer.storage.influxdb import InfluxReader
 from hostpulse.consumer.storage.options import InfluxOptions
+from hostpulse.consumer.stores import HISTORY_FILE
 from hostpulse.publisher.collectors import Choice
 from hostpulse.publisher.outbox.ranges import Ranges
 from hostpulse.publisher.outbox.segment import Segment
@@ -162,6 +163,7 @@ class Consumer:
         data: for history and account.
         influxdb: None for the embedded store.
         name: of the process.
+        share: name of the group whose member it is; None for one that stores everything.
         around: what it runs in.
     """
 
@@ -173,8 +175,10 @@ class Consumer:
         data: Path,
         influxdb: InfluxOptions | None = None,
         name: str = "consumer",
+        share: str | None = None,
         around: Around = PLAIN,
     ) -> None:
+        self.name = name
         self._history = data / HISTORY_FILE
         self._influxdb = influxdb
         options = ConsumerOptions(
@@ -184,6 +188,7 @@ class Consumer:
             influxdb=influxdb,
             retention_seconds=7 * _DAY,
             rollup_retention_seconds=365 * _DAY,
+            share=share,
             log_level="debug",
         )
         self.program, self._log = _program(options, directory, around, name=name)

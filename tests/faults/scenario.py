@@ -14,7 +14,7 @@ from .report import Result
 
 __all__ = ["Killable", "Scenario"]
 
-_SETTLE_SECONDS = 120.0  # a question is asked 15 s after a gap was seen, and again 45 s later
+_SETTLE_SECONDS = 300.0  # a question is asked 15 s after a gap was seen, and again 45 s later
 _END_SECONDS = 20.0
 _LOOK_SECONDS = 0.25
 
@@ -28,14 +28,14 @@ class Killable(Protocol):
 
 
 class Scenario:
-    """Runs publishers and a consumer, and finds out what became of the messages.
+    """Runs publishers and consumers, and finds out what became of the messages.
 
     Args:
         name: with what it runs on.
         seed: of what is left to chance.
         broker: is running.
         hosts: the publishers, not started.
-        consumer: not started.
+        consumers: one, or all members of a group; not started.
         report: is given the account.
     """
 
@@ -46,13 +46,13 @@ class Scenario:
         *,
         broker: Broker,
         hosts: Sequence[Hosts],
-        consumer: Consumer,
+        consumers: Sequence[Consumer],
         report: Callable[[Result], None],
     ) -> None:
         self.broker = broker
         self.hosts = hosts
-        self.consumer = consumer
-        self.processes = (*hosts, consumer)
+        self.consumer, *_ = self.consumers = consumers
+        self.processes = (*hosts, *consumers)
         self._name = name
         self._seed = seed
         self._random = Random(f"{seed} {name}")  # noqa: S311  no secret; a seed has to give the same each time
@@ -61,8 +61,10 @@ class Scenario:
 
     def start(self) -> None:
         """Start everything, and wait until the consumer knows each host: what came before is nobody's loss."""
-        self.consumer.program.start()
-        self.says(self.consumer, "connected to broker")
+        for consumer in self.consumers:
+            consumer.program.start()
+        for consumer in self.consumers:
+            self.says(consumer, "connected to broker")
         for group in self.hosts:
             group.program.start()
         self.warm()
@@ -89,12 +91,13 @@ class Scenario:
         time.sleep(seconds)
 
     def kill_at_random(self, seconds: float, **others: Killable) -> None:
-        """Kill hosts, consumer, broker and others at random moments; start them again after random times.
+        """Kill hosts, consumers, broker and others at random moments; start them again after random times.
 
         At the end all run.
         """
         hosts = {group.name: group.program for group in self.hosts}
-        victims: dict[str, Killable] = {**hosts, "consumer": self.consumer.program, "broker": self.broker, **others}
+        consumers = {consumer.name: consumer.program for consumer in self.consumers}
+        victims: dict[str, Killable] = {**hosts, **consumers, "broker": self.broker, **others}
         end = time.monotonic() + seconds
         down: list[tuple[float, str]] = []
         while (now := time.monotonic()) < end:
@@ -108,6 +111,13 @@ class Scenario:
             self.run_for(self._random.uniform(0.1, 1.2))
         for _, name in down:
             victims[name].start()
+
+    def at_random(self, seconds: float, *faults: Callable[[], object]) -> None:
+        """Inject one or the other at random moments."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            self.fault(self._random.choice(faults))
+            self.run_for(self._random.uniform(0.1, 1.2))
 
     def ledger(self) -> Ledger:
         ledgers = [group.ledger() for group in self.hosts]
@@ -134,7 +144,8 @@ class Scenario:
             group.program.stop()
         ledger = self.ledger()
         self._until_stored(ledger.made - ledger.waiting, _END_SECONDS)
-        self.consumer.program.stop()
+        for consumer in self.consumers:
+            consumer.program.stop()
         stored = self.stored()
         return Result(
             self._name,
@@ -143,8 +154,8 @@ class Scenario:
             len(ledger.made | stored),
             len(ledger.made - stored - ledger.waiting) + _holes(ledger.made | stored),
             len(ledger.waiting - stored),
-            self.consumer.taken - len(stored),
-            self.consumer.asked,
+            sum(consumer.taken for consumer in self.consumers) - len(stored),
+            sum(consumer.asked for consumer in self.consumers),
             recovery,
         )
 

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from random import Random
 
 import pytest
 
@@ -10,9 +11,10 @@ from .clock import WallClock, wall_clock
 from .disk import SmallDisk, make_disk
 from .network import Network, network
 from .processes import PLAIN, Around
+from .relay import Link, Relay, make_relay
 from .scenario import Scenario
 
-__all__ = ["make_disk", "network", "wall_clock"]  # fixtures for this file
+__all__ = ["make_disk", "make_relay", "network", "wall_clock"]  # fixtures for this file
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(300)]
 
@@ -63,6 +65,40 @@ def test_a_network_that_is_slow_and_loses_packets(
     scenario.start()
     scenario.fault()
     scenario.run_for(fault_seconds)
+    scenario.finish()
+
+
+@pytest.mark.parametrize("kind", BROKERS)
+def test_a_slow_network_that_breaks(
+    kind: str,
+    make_relay: Callable[[int, Link, Random], Relay],
+    make_scenario: MakeScenario,
+    fault_seconds: float,
+) -> None:
+    """Half a second each way and little room; connections break, stand still for moments, and once for long."""
+    relays: list[Relay] = []
+
+    def between(port: int, random: Random) -> int:
+        relays.append(make_relay(port, Link(shortest=0.3, longest=0.8, rate=256 * 1024), random))
+        return relays[0].port
+
+    scenario = make_scenario(kind, between=between, patience=10)  # docs/brokers.md: longer than a round of the network
+    (relay,) = relays
+
+    def stand_still() -> None:
+        relay.hold()
+        scenario.run_for(1)
+        relay.let_pass()
+
+    scenario.start()
+    scenario.at_random(fault_seconds, relay.cut, relay.cut, stand_still)
+    heard = {process: process.output.count(AWAY) for process in scenario.processes}
+    scenario.fault(relay.hold)
+    begin = time.monotonic()
+    for process, times in heard.items():
+        left = NOTICE_SECONDS - (time.monotonic() - begin)
+        scenario.says(process, AWAY, times=times + 1, seconds=left)
+    relay.let_pass()
     scenario.finish()
 
 

@@ -18,6 +18,7 @@ from line_protocol_parser import LineFormatError, parse_line
 
 from hostpulse.bus.codec import Sample
 from hostpulse.bus.errors import HostpulseError, MessageError
+from hostpulse.bus.messages import DiskMount
 from hostpulse.bus.mqtt.packets import Batch, cut, shorten
 from hostpulse.bus.replay import (
     MAXIMUM_REPLAY_MESSAGES,
@@ -30,6 +31,8 @@ from hostpulse.cli.terminal import clean
 from hostpulse.config.errors import SettingsError
 from hostpulse.config.load import load
 from hostpulse.consumer import letter
+from hostpulse.consumer.alerts import Engine, Rule, RulesError, StateError, load_rules, parse_source
+from hostpulse.consumer.alerts.cases import Case, CasesError, compare, load_cases, play
 from hostpulse.consumer.dead_letter import DeadLetter, DeadLetterFile
 from hostpulse.consumer.importing.csv_rows import CsvRows, table_of
 from hostpulse.consumer.storage import Maintenance, Written
@@ -40,6 +43,9 @@ from hostpulse.consumer.store import StoreRole
 from hostpulse.publisher.outbox.message import parse
 from hostpulse.publisher.outbox.recovery import recover
 from hostpulse.publisher.outbox.segment import Segment
+
+from ..alerts.support import EVERY_KIND, START, defaults
+from ..alerts.support import sample as sample_of
 
 __all__ = ["CORPUS", "TARGETS"]
 
@@ -263,6 +269,75 @@ def dead_letter(data: bytes) -> None:
     assert msgspec.json.decode(letter.encode(found))["bytes"] == found.size
 
 
+_DEFAULT_RULES = defaults()
+_SHORT_STEPS = 200
+
+
+def rules(data: bytes) -> None:
+    text = data.decode(errors="replace")
+    try:
+        source = parse_source("mine.toml", text)
+        found = load_rules([_DEFAULT_RULES, source])
+    except RulesError as error:
+        check_words(error, *error.problems)
+        return
+    assert load_rules([_DEFAULT_RULES, parse_source("mine.toml", text)]) == found
+    assert load_rules([_DEFAULT_RULES, source, source]) == found
+    use(Engine(found), found)
+
+
+def cases(data: bytes) -> None:
+    try:
+        file = load_cases("tests.toml", data.decode(errors="replace"))
+        found = load_rules([file.own])
+    except (CasesError, RulesError) as error:
+        check_words(error, *error.problems)
+        return
+    assert all(_is_short(case) or case.until < 1e11 for case in file.cases)
+    for case in file.cases:
+        if _is_short(case):
+            transitions, troubles = play(case, found)
+            compare(case, transitions, troubles)
+            assert play(case, found, restart_always=True) == (transitions, troubles)
+
+
+def _is_short(case: Case) -> bool:
+    steps = case.until / min(case.step, 10.0)
+    return steps * max(1, len(case.series)) <= _SHORT_STEPS
+
+
+def alert_state(data: bytes) -> None:
+    try:
+        engine = Engine(EVERY_KIND, data)
+    except StateError as error:
+        check_words(error, str(error))
+        return
+    use(engine, EVERY_KIND)
+
+
+def use(engine: Engine, found: Sequence[Rule]) -> None:
+    """Let time pass for an engine, and see that what it would keep is what it then has again."""
+    said = [*engine.tick(START)]
+    for number, percent in enumerate((10.0, 99.0, 100.0, 0.0), 1):
+        for one in (
+            sample_of("cpu", number * 5, utilization_percent=percent, temperature_celsius=percent),
+            sample_of("disk", number * 5, mount={"/": DiskMount(used_percent=percent, available_bytes=9, state="ok")}),
+            sample_of("publisher", number * 5, dropped_messages=round(percent) << 50),
+            sample_of("battery", number * 5, mains=percent < 50, charge_percent=percent),
+        ):
+            said += engine.take(one, START + number * 5)
+        said += engine.tick(START + number * 5)
+        kept = engine.dump()
+        assert Engine(found, kept).dump() == kept
+    engine.status("h2", online=False, received=START + 30)
+    said += engine.tick(START + 200)
+    said += engine.tick(START + 100)
+    said += engine.tick(START + 200_000)
+    assert all(one.instance in one.id and one.summary for one in said)
+    assert all(one.summary for one in engine.alerts())
+    engine.forget("h1")
+
+
 TARGETS: Mapping[str, Callable[[bytes], None]] = MappingProxyType(
     {
         "message": message,
@@ -274,5 +349,8 @@ TARGETS: Mapping[str, Callable[[bytes], None]] = MappingProxyType(
         "csv": csv,
         "outbox": outbox,
         "dead_letter": dead_letter,
+        "rules": rules,
+        "cases": cases,
+        "alert_state": alert_state,
     }
 )

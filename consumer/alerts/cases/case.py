@@ -1,26 +1,32 @@
 """Files of tests of rules."""
 
-import tomllib
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+
+import msgspec
 
 from hostpulse.bus.errors import MistakesError, UsageError
-from hostpulse.bus.fields import Field, Table
+from hostpulse.bus.fields import Field, Fields, Table
+from hostpulse.bus.messages import SUBSYSTEMS
 from hostpulse.bus.times import parse_duration
 
 from ..load import Source
-from ..metrics import METRIC_TABLES, hint, metric_names
+from ..metrics import HOST_TABLE, METRIC_TABLES, Host, hint, metric_names
 from ..model import Reading
-from ..reading import Entry, Keys, Problems, shown
+from ..reading import Entry, Keys, Problems, read_toml, shown
 from .notation import parse_series
 
-__all__ = ["Acknowledgement", "Case", "CaseFile", "CasesError", "SeriesOf", "SilenceFrom", "load_cases"]
+__all__ = ["TICK_SECONDS", "Acknowledgement", "Case", "CaseFile", "CasesError", "SeriesOf", "SilenceFrom", "load_cases"]
 
 _FILE_KEYS = ("rules", "rule", "defaults", "test")
 _CASE_KEYS = ("name", "step", "interval", "until", "series", "expect", "restart", "down", "ack", "silence", "offline")
 _STEP = "10s"
+TICK_SECONDS = 10.0
+"""How often the clock is looked at, at least."""
 _SHORTEST_STEP = 0.1
+_MOST_STEPS = 300_000  # of the clock and of all series, in all tests of a file
+_LARGEST_SKEW = 1e9
 
 
 class CasesError(MistakesError):
@@ -46,6 +52,18 @@ class SeriesOf:
     key: str | None
     constants: Mapping[str, Reading]
     values: tuple[Reading | None, ...]
+
+    def fields(self, value: Reading) -> Fields:
+        """Return what a message says that has this value; of the consumer's own table, what it then knows.
+
+        Raises:
+            ValidationError: of msgspec; no message can say that.
+        """
+        values = {**self.constants, self.field: value}
+        if self.table is HOST_TABLE:
+            return msgspec.convert(values, Host)
+        content = values if self.table.map is None else {self.table.map: {self.key: values}}
+        return msgspec.convert(content, SUBSYSTEMS[self.table.subsystem])
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,12 +143,9 @@ def load_cases(name: str, text: str) -> CaseFile:
     Raises:
         CasesError: with a line for each mistake.
     """
-    try:
-        table: dict[str, Any] = tomllib.loads(text)
-    except (ValueError, RecursionError) as error:
-        words = str(error) or "nested too deeply"
-        raise CasesError(f"{name}: not valid TOML: {words[:1].lower()}{words[1:]}") from None
-    problems = Problems()
+    problems = Problems(CasesError)
+    table = read_toml(name, text, problems)
+    problems.check()
     for key in table:
         if key not in _FILE_KEYS:
             problems.add(name, f"there is no key {shown(key)}{hint(key, _FILE_KEYS)}")
@@ -143,13 +158,27 @@ def load_cases(name: str, text: str) -> CaseFile:
     if not isinstance(tests, list) or not tests or not all(isinstance(test, dict) for test in tests):
         problems.add(name, "there is no test; write [[test]] and its keys below it")
         tests = []
-    cases = [_Reader(name, number, test, problems).case() for number, test in enumerate(tests, 1)]
+    allowance = _Allowance()
+    cases = [_Reader(name, number, test, problems, allowance).case() for number, test in enumerate(tests, 1)]
     found = CaseFile(
         tuple(cases), file.text("rules", "") or None, Source(name, own), file.flag("defaults", default=True)
     )
-    if problems.lines:
-        raise CasesError(*problems.lines)
+    problems.check()
     return found
+
+
+@dataclass
+class _Allowance:
+    """How many steps a file may still have."""
+
+    left: int = _MOST_STEPS
+
+    def take(self, steps: float) -> bool:
+        """Take some; return whether there were so many."""
+        if steps > self.left:
+            return False
+        self.left -= math.ceil(steps)
+        return True
 
 
 @dataclass(frozen=True)
@@ -160,6 +189,7 @@ class _Reader:
     number: int
     table: Mapping[str, object]
     problems: Problems
+    allowance: _Allowance
     keys: Keys = field(init=False)
 
     def __post_init__(self) -> None:
@@ -181,11 +211,15 @@ class _Reader:
             step = 1.0
         series = tuple(self._series())
         longest = max((len(one.values) for one in series), default=1)
+        until = max(keys.duration("until", 0.0), (longest - 1) * step)
+        if not self.allowance.take(until / min(step, TICK_SECONDS)):
+            keys.wrong("until", f"makes the tests of this file longer than {_MOST_STEPS} steps; part it")
+            until = 0.0
         return Case(
             name=keys.text("name", ""),
             step=step,
             interval=keys.duration("interval", step),
-            until=max(keys.duration("until", 0.0), (longest - 1) * step),
+            until=until,
             series=series,
             expect=tuple(self._expected()),
             restarts=tuple(self._moment("restart", line) for line in keys.texts("restart")),
@@ -264,7 +298,23 @@ class _Reader:
             self.keys.wrong("series", f"{shown(name)} lacks its {table.key}; write {table.key}=NAME")
             return None
         constants = {name: self._constant(table, name, text) for name, text in pairs.items()}
-        return SeriesOf(host, table, field_name, key, constants, self._values(name, values, about))
+        found = SeriesOf(host, table, field_name, key, constants, self._values(name, values, about))
+        return found if self._can_be_said(name, found) else None
+
+    def _can_be_said(self, name: str, series: SeriesOf) -> bool:
+        """Return whether messages can say that; complain of the first value with which none can."""
+        for value in {value for value in series.values if value is not None}:
+            try:
+                fields = series.fields(value)
+            except msgspec.ValidationError as error:
+                words = str(error).partition(" - at ")[0]
+                self.keys.wrong("series", f"{shown(name)}: {shown(value)} cannot be: {words[:1].lower()}{words[1:]}")
+                return False
+            skew = fields.clock_skew_seconds if isinstance(fields, Host) else 0.0
+            if skew and abs(skew) > _LARGEST_SKEW:
+                self.keys.wrong("series", f"{shown(name)}: no clock is wrong by {shown(skew)} seconds")
+                return False
+        return True
 
     def _constant(self, table: Table, name: str, text: str) -> Reading:
         about = table.field(name)
@@ -280,10 +330,11 @@ class _Reader:
             self.keys.wrong("series", f"{shown(name)} must be text such as '70x6 90', not {shown(text)}")
             return ()
         try:
-            values = parse_series(text)
+            values = parse_series(text, self.allowance.left)
         except UsageError as error:
             self.keys.wrong("series", f"{shown(name)}: {error}")
             return ()
+        self.allowance.take(len(values))
         wanted = about.type if about.type in {str, bool} else float
         for value in values:
             if value is not None and type(value) is not wanted:

@@ -13,34 +13,38 @@ from ..model import Reading
 
 __all__ = ["parse_series"]
 
-_NUMBER = r"-?\d+(?:\.\d+)?(?:e[+-]?\d+)?"
+_UNSIGNED = r"\d{1,18}(?:\.\d{1,18})?(?:e[+-]?\d{1,2})?"  # so that no number is without end
 _WORD = re.compile(
-    rf"(?:(?P<number>{_NUMBER})(?P<step>[+-]\d+(?:\.\d+)?(?:e\d+)?)?|(?P<text>'[^']*')|(?P<flag>true|false)|_)"
-    r"(?:x(?P<count>\d{1,6}))?"
+    rf"(?:(?P<number>-?{_UNSIGNED})(?P<step>[+-]{_UNSIGNED})?|(?P<text>'[^']*')|(?P<flag>true|false)|_)"
+    r"(?:x(?P<count>\d{1,6}))?",
+    re.ASCII,
 )
-_LONGEST = 1_000_000
 
 
-def parse_series(text: str) -> tuple[Reading | None, ...]:
+def parse_series(text: str, most: int) -> tuple[Reading | None, ...]:
     """Return the value of each step; None where there is no sample.
+
+    Args:
+        text: the words.
+        most: how many values there may be.
 
     Raises:
         UsageError: a word is none, or they are too many.
     """
-    values: list[Reading | None] = []
+    words: list[re.Match[str]] = []
     for word in text.split():
         found = _WORD.fullmatch(word)
         if found is None:
             raise UsageError(f"{word[:40]!r} is no value; write for example 70x6 90+0.5x10 _x3 'ok'x5 true")
-        values += _expanded(found)
-        if len(values) > _LONGEST:
-            raise UsageError(f"there are more than {_LONGEST} values")
-    return tuple(values)
+        words.append(found)
+    if sum(int(found["count"] or 1) for found in words) > most:
+        raise UsageError(f"there are more than {most} values left for this file; part it")
+    return tuple(value for found in words for value in _expanded(found))
 
 
 def _expanded(found: re.Match[str]) -> Iterator[Reading | None]:
     count = int(found["count"] or 1)
-    for number in range(min(count, _LONGEST + 1)):
+    for number in range(count):
         if found["number"]:
             yield float(found["number"]) + float(found["step"] or 0) * number
         elif found["text"]:

@@ -6,25 +6,23 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-import msgspec
+from msgspec import UNSET
 
 from hostpulse.bus.codec import Envelope, Sample
 from hostpulse.bus.fields import Fields
 from hostpulse.bus.messages import SUBSYSTEMS
 
 from ..engine import Engine, UnknownAlertError
-from ..metrics import HOST_TABLE
+from ..metrics import Host
 from ..model import Reading, Rule
 from ..silence import Silence
 from ..transition import Transition
-from .case import Case, SeriesOf, SilenceFrom
+from .case import TICK_SECONDS, Case, SeriesOf, SilenceFrom
 
 __all__ = ["START", "play"]
 
 START = datetime(2026, 1, 1, tzinfo=UTC).timestamp()
 """The moment at which every test begins, seconds since the epoch."""
-
-_TICK_SECONDS = 10.0
 
 
 def play(
@@ -83,7 +81,7 @@ class _Player:
     def _moments(self) -> Iterator[tuple[float, int | None]]:
         """Yield when the clock is looked at, and which step of the series it is."""
         longest = max((len(one.values) for one in self.case.series), default=0)
-        ticks = max(1, math.ceil(self.case.step / _TICK_SECONDS))
+        ticks = max(1, math.ceil(self.case.step / TICK_SECONDS))
         pause = self.case.step / ticks
         for number in range(round(self.case.until / pause) + 1):
             step, rest = divmod(number, ticks)
@@ -121,16 +119,13 @@ class _Player:
                 self.transitions += self._engine.take(sample, START + moment)
 
     def _sample_of(self, series: SeriesOf, value: Reading, moment: float) -> Sample:
-        table = series.table
-        values = {series.field: value, **series.constants}
-        if table is HOST_TABLE:  # nothing that a message says, so it comes with one that says nothing
-            subsystem = "battery" if values.get("has_battery") is True else "system"
-            late = float(values.get("clock_skew_seconds", 0.0))
-            return self._message(series.host, subsystem, SUBSYSTEMS[subsystem](), moment - late)
-        content = values if table.map is None else {table.map: {series.key: values}}
-        return self._message(
-            series.host, table.subsystem, msgspec.convert(content, SUBSYSTEMS[table.subsystem]), moment
-        )
+        fields = series.fields(value)
+        if not isinstance(fields, Host):
+            return self._message(series.host, series.table.subsystem, fields, moment)
+        # Nothing that a message says, so it comes with one that says nothing.
+        subsystem = "battery" if fields.has_battery is True else "system"
+        late = 0.0 if fields.clock_skew_seconds is UNSET else fields.clock_skew_seconds
+        return self._message(series.host, subsystem, SUBSYSTEMS[subsystem](), moment - late)
 
     def _message(self, host: str, subsystem: str, fields: Fields, moment: float) -> Sample:
         self._sequences[host, subsystem] += 1

@@ -1,7 +1,7 @@
 """Transcripts: what happened, a line for each thing, and how it differs from what was expected."""
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from ..transition import Transition
 from .case import Case
@@ -32,8 +32,19 @@ def compare(case: Case, transitions: Sequence[Transition], troubles: Sequence[st
     happened = [line_of(transition) for transition in transitions]
     if list(case.expect) == happened and not troubles:
         return []
-    lines = difflib.ndiff([_readable(line) for line in case.expect], [_readable(line) for line in happened])
-    return [*(f"! {trouble}" for trouble in troubles), *(line for line in lines if not line.startswith("?"))]
+    lines = _difference([_readable(line) for line in case.expect], [_readable(line) for line in happened])
+    return [*(f"! {trouble}" for trouble in troubles), *lines]
+
+
+def _difference(expected: Sequence[str], happened: Sequence[str]) -> Iterator[str]:
+    """Yield all lines; `ndiff` would do, but takes minutes for a thousand lines that are all a little different."""
+    matcher = difflib.SequenceMatcher(None, expected, happened, autojunk=False)
+    for what, begin, end, other_begin, other_end in matcher.get_opcodes():
+        if what == "equal":
+            yield from (f"  {line}" for line in expected[begin:end])
+        else:
+            yield from (f"- {line}" for line in expected[begin:end])
+            yield from (f"+ {line}" for line in happened[other_begin:other_end])
 
 
 def _readable(line: str) -> str:

@@ -1,4 +1,4 @@
-"""Try settings, data directory, history, dead letters, broker, rules and collectors, and say what to mend and how."""
+"""Try settings, data, history, dead letters, broker, rules, notifications and collectors, and say what to mend."""
 
 import argparse
 import logging
@@ -18,14 +18,16 @@ from hostpulse.bus.topics import Topics
 from hostpulse.config.settings import Settings
 from hostpulse.consumer.alerts import load_rules
 from hostpulse.consumer.delivery import read_account
-from hostpulse.consumer.service import HISTORY_FILE
+from hostpulse.consumer.notifications import RoutesError, check_routes, unknown_tags
 from hostpulse.consumer.storage import NoHistoryError
+from hostpulse.consumer.stores import HISTORY_FILE
 from hostpulse.publisher.collectors import build
 from hostpulse.publisher.machine import Machine
 from hostpulse.stack.broker import find_nats_server, find_running
 
 from .arguments import add_setting_options, choice, load_settings, mqtt_options
 from .deadletter import dead_letters_of
+from .notifications import route_options
 from .permissions import Permissions, connect, try_permissions
 from .rules import rule_sources
 from .selection import open_history, place_of_history
@@ -66,6 +68,7 @@ def run(arguments: argparse.Namespace) -> int:
         ("letters", _dead_letters),
         ("broker", lambda settings: _broker(settings, arguments.half)),
         ("rules", _rules),
+        ("notify", _notifications),
         ("collectors", _collectors),
     ]
     failed = False
@@ -91,6 +94,25 @@ def _rules(settings: Settings) -> Iterator[_Result]:
     rules = load_rules(rule_sources(settings))
     own = settings.alerts.rules
     yield _Result(good=True, text=f"{len(rules)} in effect, {'the default ones' if own is None else f'with {own}'}")
+
+
+def _notifications(settings: Settings) -> Iterator[_Result]:
+    """Tell for each route whether it can work; nothing is sent."""
+    routes = route_options(settings)
+    if not routes:
+        yield _Result(
+            good=None, text="no routes, so nobody is told; alerts.notify makes some (docs/notifications.md)"
+        )
+    for route in routes:
+        try:
+            check_routes([route])
+        except RoutesError as error:
+            yield from (_Result(good=False, text=problem) for problem in error.problems)
+        else:
+            what = "a webhook" if route.webhook is not None else f"{len(route.apprise)} of Apprise"
+            yield _Result(good=True, text=f"{route.name}: {what}, not tried; `hostpulse alerts test` does that")
+    tags = {rule.name: rule.notify for rule in load_rules(rule_sources(settings))}
+    yield from (_Result(good=None, text=line) for line in unknown_tags(tags, routes))
 
 
 def _data_directory(settings: Settings) -> Iterator[_Result]:
