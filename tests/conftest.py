@@ -34,9 +34,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure() -> None:
-    # A shell ignores Ctrl+C for what it starts in the background, and our own programs would inherit that.
+    # A shell ignores Ctrl+C for what it starts in the background, nohup that the terminal goes away, and our own
+    # programs would inherit that.
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
     # Our programs are started a thousand times: compiling them each time would be a fourth of what that costs.
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     # How long an example takes says something of the machine, not of the code.

@@ -164,7 +164,9 @@ STEPS = [
 ]
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(
     ends=st.sets(st.integers(1, len(STEPS) - 1)),
     crashes=st.sets(st.integers(1, len(STEPS) - 1)),

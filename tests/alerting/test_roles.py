@@ -63,7 +63,7 @@ class Consumer:
 
     def end(self) -> None:
         self.process.terminate()
-        assert self.process.wait(30) == 0
+        assert self.process.wait(90) == 0
         assert "Traceback" not in self.output
 
 
@@ -134,6 +134,6 @@ def test_a_store_that_cannot_be_opened_ends_all(make_broker: Callable[..., Broke
     data.mkdir()
     (data / HISTORY_FILE).write_bytes(b"this is no database" * 1000)
     consumer = Consumer(make_broker("mosquitto"), data)
-    assert consumer.process.wait(30) == 1
+    assert consumer.process.wait(90) == 1
     (line,) = consumer.output.splitlines()
     assert "history.db" in line

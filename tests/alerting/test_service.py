@@ -62,7 +62,7 @@ class Role:
     def end(self) -> None:
         if self.process and self.process.poll() is None:
             self.process.terminate()
-            assert self.process.wait(30) == 0
+            assert self.process.wait(90) == 0
         assert "Traceback" not in self.output
 
 

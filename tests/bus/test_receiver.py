@@ -73,7 +73,7 @@ def test_nothing_is_acknowledged_before_it_is_taken(broker):
         Feeder(broker.options("feeder")) as feeder,
     ):
         feeder.send(numbered(10))
-        assert entered.wait(10)
+        assert entered.wait(90)
         assert acknowledged(proxy.conversations[0]) == []
         leave.set()
         eventually(lambda: len(acknowledged(proxy.conversations[0])) == 10)
@@ -509,7 +509,7 @@ def test_what_cannot_be_published_is_dropped_and_said(broker):
         collector.receiver._idle_seconds = 0.05
         eventually(lambda: collector.receiver.connected)
         broker.kill()
-        assert idle.wait(30)
+        assert idle.wait(90)
     assert results == [False]
 
 

@@ -25,7 +25,7 @@ from hostpulse.consumer.storage.embedded import EmbeddedReader, EmbeddedWriter
 from hostpulse.consumer.storage.influxdb import InfluxOptions, InfluxReader, InfluxWriter
 
 from ..influxdb import InfluxServer, OwnInfluxServer
-from .support import Hostpulse, eventually, sample
+from .support import SECONDS, Hostpulse, eventually, sample
 
 HOUR = 3_600_000
 DAY = 24 * HOUR
@@ -286,7 +286,7 @@ def test_a_server_that_goes_away_is_waited_for_and_ctrl_c_ends_it(
     server.kill()
     running.says("(trying again)")
     server.start()
-    assert running.process.wait(60) == 0, running.output
+    assert running.process.wait(SECONDS) == 0, running.output
     assert "InfluxDB answers again" in running.output
     with EmbeddedReader(hostpulse.history) as source, InfluxReader(options) as target:
         assert everything(source, series=False) == everything(target, series=False)

@@ -19,7 +19,7 @@ from hostpulse.bus.mqtt import MqttOptions
 from hostpulse.consumer.service import ConsumerOptions
 
 from ..brokers import Broker
-from .support import Hostpulse, eventually, sample
+from .support import SECONDS, Hostpulse, eventually, sample
 
 NOW = 1_780_000_000_000
 NOBODY = 65534
@@ -231,7 +231,7 @@ def test_a_data_directory_without_rights(open_home: Path, command: str) -> None:
         input=msgspec.json.encode(options).decode() if command == "consume" else "",
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
     )
     line = last_line(done)
@@ -324,7 +324,7 @@ def test_a_reader_that_has_enough(hostpulse: Hostpulse, arguments: list[str]) ->
     first = os.read(reading, 1)
     os.close(reading)
     assert first
-    assert running.process.wait(60) in {0, -signal.SIGPIPE}
+    assert running.process.wait(SECONDS) in {0, -signal.SIGPIPE}
     assert running.output == ""
 
 

@@ -14,7 +14,9 @@ import msgspec
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
-PATIENCE = 30.0
+from ..servers import free_port
+
+PATIENCE = 90.0
 
 
 class Request(NamedTuple):
@@ -121,13 +123,6 @@ class MailSink:
 
     def close(self) -> None:
         self._controller.stop()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @contextlib.contextmanager

@@ -16,8 +16,9 @@ from hostpulse.consumer.notifications.cursor import READERS, Cursor
 from hostpulse.consumer.notifications.senders import Target, open_targets
 from hostpulse.consumer.notifications.webhook import Timeouts, WebhookSender
 
+from ..servers import free_port
 from .conftest import Start, resolved, route, tell, transition
-from .sinks import PATIENCE, Answer, HttpSink, free_port, silent_server
+from .sinks import PATIENCE, Answer, HttpSink, silent_server
 
 DAMAGE = """
     CREATE TRIGGER damage AFTER INSERT ON entry

@@ -49,7 +49,7 @@ def client(endpoint, client_id, *, subscribe=None, received=None):
     paho.connect(endpoint.host, endpoint.port)
     paho.loop_start()
     try:
-        assert ready.wait(30)
+        assert ready.wait(90)
         yield paho
     finally:
         paho.disconnect()

@@ -222,7 +222,7 @@ def test_a_callback_that_raises_stops_nothing(stage):
         raise BrokenPipeError
 
     stage.child("print('first'); print('last')", on_line=fail).start()
-    assert ended.wait(30)
+    assert ended.wait(90)
 
 
 def run_guard(mode, number, *command, drain=10.0):

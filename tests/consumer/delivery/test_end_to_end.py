@@ -189,7 +189,7 @@ def listening(broker: Broker) -> Iterator[list[tuple[str, int]]]:
     client.subscribe(f"hostpulse/{HOST}/cpu", qos=1)
     client.loop_start()
     try:
-        assert ready.wait(30)
+        assert ready.wait(90)
         yield found
     finally:
         client.disconnect()

@@ -71,7 +71,7 @@ def test_nothing_is_missing_however_often_it_is_killed(
     process = publish(tree, data_dir=str(data), **OPTIONS)
     subscriber.wait_for(lambda: len({one.session for one in envelopes(subscriber)}) == 6)
     process.send_signal(signal.SIGTERM)
-    process.wait(10)
+    process.wait(90)
     subscriber.wait_for(lambda: subscriber.messages[-1][:2] == (TOPICS.status(HOST), b"offline"))
     assert_nothing_is_missing(subscriber, sessions=6)
     assert set(on_disk(data)) <= {payload for _, payload, _ in subscriber.messages}
@@ -137,7 +137,7 @@ def test_a_consumer_that_asks_is_answered_byte_for_byte(
     process = publish(tree, data_dir=str(data), **OPTIONS)
     subscriber.wait_for(lambda: sum(name == topic for name, _, _ in subscriber.messages) >= 6)
     process.send_signal(signal.SIGTERM)
-    process.wait(10)
+    process.wait(90)
     session = envelopes(subscriber)[0].session
     expected = [payload for name, payload, _ in subscriber.messages if name == topic][1:5]
     publish(tree, data_dir=str(data), **OPTIONS)
