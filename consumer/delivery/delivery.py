@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 from hostpulse.bus.codec import Sample
+from hostpulse.bus.messages import SUBSYSTEMS
 from hostpulse.bus.replay import ReplayRequest, encode_replay_request
 from hostpulse.bus.topics import Topics
 
@@ -25,7 +26,8 @@ _BASE = timedelta(days=1)  # hosts that were silent for longer are met like stra
 _LONGEST_SCAN = timedelta(hours=1)
 _OVERLAP = timedelta(minutes=2)
 _SCAN_SECONDS = 30.0
-_MOST_TOLD = 20_000  # hosts
+_MOST_TOLD = 10_000  # hosts; a name that is made up must not fill our memory,
+_MOST_STARTS = 16  # nor starts that are: a publisher tells of no more
 _NEWEST = 16  # samples at the end of a batch; among them may be old ones that come late
 
 
@@ -167,7 +169,10 @@ class Delivery:
         if self._group is None:
             self._expect(host, sessions)
         elif sessions and (host in self._told or len(self._told) < _MOST_TOLD):  # a status tells of none
-            self._told[host] = sessions
+            self._told[host] = {
+                session: {name: last for name, last in sessions[session].items() if name in SUBSYSTEMS}
+                for session in sorted(sessions)[-_MOST_STARTS:]
+            }
 
     def _expect(self, host: str, sessions: Mapping[datetime, Mapping[str, int]]) -> None:
         for session, last in sessions.items():

@@ -166,7 +166,7 @@ def test_a_member_remembers_what_publishers_told_until_the_account_is_its_own(tm
     """Else the end of a start is lost whose publisher told of it while the member that kept account was dead."""
     right = Right()
     life = Life(tmp_path, clock, group=Group(right))
-    life.delivery.told("web-1", {SESSION: {"cpu": 6}})
+    life.delivery.told("web-1", {SESSION: {"cpu": 6, "nonsense": 6}})
     life.delivery.told("a stranger", {SESSION: {"cpu": 6}})
     life.take(1, 2, 3, status=b"online")
     life.wait(60)
