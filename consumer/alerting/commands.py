@@ -2,9 +2,10 @@
 
 import secrets
 from fnmatch import fnmatchcase
+from typing import Annotated
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from hostpulse.bus.errors import MalformedError
 
@@ -23,6 +24,9 @@ __all__ = [
     "encode_request",
     "execute",
 ]
+
+
+_Patterns = Annotated[tuple[str, ...], Meta(max_length=64)]  # as many as a silence may have
 
 
 class Acknowledge(Struct, frozen=True, kw_only=True, tag="acknowledge"):
@@ -48,9 +52,9 @@ class Silencing(Struct, frozen=True, kw_only=True, tag="silence"):
         comment: why, and who says so.
     """
 
-    hosts: tuple[str, ...] = ()
-    rules: tuple[str, ...] = ()
-    labels: dict[str, tuple[str, ...]] = {}
+    hosts: _Patterns = ()
+    rules: _Patterns = ()
+    labels: dict[str, _Patterns] = {}
     seconds: float
     comment: str = ""
 
@@ -109,7 +113,7 @@ def decode_request(data: bytes) -> Request:
         return _REQUEST.decode(data)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise MalformedError(
-            f"this consumer does not know such a request ({error}); is it of another version?"
+            f"this consumer does not know such a request ({error}); is it too long, or of another version?"
         ) from None
 
 
@@ -164,8 +168,7 @@ def execute(request: Request, engine: Engine, now: float) -> tuple[Answer, list[
         return Answer(done=(request.id,)), []
     if not engine.knows(request.host):
         return Answer(trouble=f"no host {request.host!r} is known"), []
-    engine.forget(request.host)
-    return Answer(done=(request.host,)), []
+    return Answer(done=(request.host,)), engine.forget(request.host, now)
 
 
 def _acknowledge(request: Acknowledge, engine: Engine, now: float) -> tuple[Answer, list[Transition]]:

@@ -205,8 +205,10 @@ class Journal:
         alerts: Sequence[Alert],
         now: float,
         silences: Sequence[Silence] = (),
+        *,
+        answers: Iterable[tuple[int, bytes]] = (),
     ) -> int:
-        """Keep the state and what happened, both or neither; durable on return.
+        """Keep the state, what happened and what people are answered, all or nothing; durable on return.
 
         Args:
             state: of the engine.
@@ -214,6 +216,7 @@ class Journal:
             alerts: those that are not ok.
             now: seconds since the epoch.
             silences: those that have not ended.
+            answers: to requests, by their id.
 
         Returns:
             The number of the last entry.
@@ -227,6 +230,8 @@ class Journal:
             self._set_meta("overview", _encode(Overview(moment=now, alerts=list(alerts), silences=list(silences))))
             for transition in transitions:
                 self._append(transition, int(now * _MILLISECONDS))
+            for number, answer in answers:
+                connection.execute("UPDATE command SET answer = ? WHERE id = ?", (answer, number))
             return self._last()
 
     def _append(self, transition: Transition, now: int) -> None:
@@ -394,15 +399,6 @@ class Journal:
         with reported(self.path):
             found = self._open().execute("SELECT id, at, request FROM command WHERE answer IS NULL ORDER BY id")
             return [(int(number), float(at), bytes(request)) for number, at, request in found]
-
-    def answer(self, number: int, answer: bytes) -> None:
-        """Answer a request; durable on return.
-
-        Raises:
-            StorageError: it could not be kept.
-        """
-        with reported(self.path), transaction(self._open()):
-            self._open().execute("UPDATE command SET answer = ? WHERE id = ?", (answer, number))
 
     def answer_to(self, number: int) -> bytes | None:
         """Return the answer to a request; None while there is none.
