@@ -97,6 +97,7 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._connection: sqlite3.Connection | None = None
+        self._session: float | None = None
 
     # Opening and closing
 
@@ -145,7 +146,7 @@ class Journal:
         """Close it; it may be opened again."""
         if self._connection is not None:
             self._connection.close()
-            self._connection = None
+            self._connection = self._session = None
 
     def __enter__(self) -> Self:
         return self
@@ -186,8 +187,10 @@ class Journal:
     @property
     def session(self) -> float:
         """When the journal was begun, seconds since the epoch: the session of all its events."""
-        with reported(self.path):
-            return int(self._meta("session") or b"0") / _MILLISECONDS
+        if self._session is None:  # asked for with each event
+            with reported(self.path):
+                self._session = int(self._meta("session") or b"0") / _MILLISECONDS
+        return self._session
 
     def state(self) -> bytes:
         """Return the engine's state; empty at the first time.
