@@ -15,8 +15,8 @@ install: .venv/installed ## Make .venv with .venv/bin/hostpulse
 up: .venv/installed ## Run broker, publisher and consumer on this machine (ARGUMENTS="--interval 5" passes options on)
 	@$(BIN)/hostpulse up $(ARGUMENTS)
 
-test: .venv/installed-test ## Run the tests (PYTEST_ARGUMENTS="-k name" passes options on)
-	@$(BIN)/python -m pytest $(PYTEST_ARGUMENTS)
+test: .venv/installed-test ## Run the tests in several processes (PYTEST_ARGUMENTS="-k name" passes options on, "-n 0" has one process)
+	@$(BIN)/python -m pytest -n auto $(PYTEST_ARGUMENTS)
 
 test-faults: .venv/installed-test ## Kill, cut off, fill and confuse everything for a quarter of an hour, and count the messages
 	@$(BIN)/python -m pytest tests/faults -m "" $(PYTEST_ARGUMENTS)

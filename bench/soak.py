@@ -38,10 +38,11 @@ from hostpulse.bus.messages import Cpu, CpuCore, Memory, Network, NetworkInterfa
 from hostpulse.bus.mqtt import MqttOptions
 from hostpulse.bus.topics import Topics
 from hostpulse.consumer.dead_letter import DEAD_LETTER_FILE, DeadLetterFile
-from hostpulse.consumer.service import HISTORY_FILE, ConsumerOptions
+from hostpulse.consumer.service import ConsumerOptions
 from hostpulse.consumer.storage import RowQuery
 from hostpulse.consumer.storage.influxdb import open_reader
 from hostpulse.consumer.storage.options import InfluxOptions
+from hostpulse.consumer.stores import HISTORY_FILE
 from hostpulse.publisher.outbox import OutboxOptions
 from hostpulse.publisher.service import PublisherOptions
 from hostpulse.stack.broker import EmbeddedBroker, Endpoint

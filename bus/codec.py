@@ -27,10 +27,13 @@ from .messages import SUBSYSTEMS
 from .times import format_timestamp
 from .topics import HostTopic, escape
 
-__all__ = ["MAXIMUM_MESSAGE_BYTES", "VERSION", "Envelope", "Sample", "decode", "encode"]
+__all__ = ["MAXIMUM_MESSAGE_BYTES", "NO_INTERVAL", "VERSION", "Envelope", "Sample", "decode", "encode"]
 
 VERSION = 1
 MAXIMUM_MESSAGE_BYTES = 128 * 1024
+
+NO_INTERVAL = 1e9
+"""The interval of a message that announces no next one, such as an event: the longest there is, some thirty years."""
 
 _FUTURE = timedelta(days=1)  # a clock may be wrong by hours (a time zone, a dual boot); a day is a broken one
 _OLDEST = datetime(2020, 1, 1, tzinfo=UTC)  # before this software: a machine that does not know the time yet
@@ -48,7 +51,14 @@ class Envelope(Struct, kw_only=True, gc=False):
     timestamp: Annotated[_Moment, Meta(description="When it was sampled; RFC 3339, UTC, milliseconds.")]
     sequence: Annotated[int, Meta(description="Number of the message in its subsystem, from 1.", ge=1, le=2**63 - 1)]
     session: Annotated[_Moment, Meta(description="When the publisher was started.")]
-    interval: Annotated[float, Meta(description="Seconds until the next message of its kind.", gt=0, le=1e9)]
+    interval: Annotated[
+        float,
+        Meta(
+            description=f"Seconds until the next message of its kind; {NO_INTERVAL:.0f} where none is announced.",
+            gt=0,
+            le=NO_INTERVAL,
+        ),
+    ]
     omitted: (
         Annotated[dict[str, int], Meta(description="Entries of a map that were left out to fit.", max_length=64)]
         | UnsetType
@@ -84,7 +94,7 @@ def encode(
         timestamp: when it was sampled, seconds since the epoch.
         sequence: number of the message in its subsystem and session, from 1.
         session: start of the publisher, seconds since the epoch.
-        interval: seconds until the next message of its kind.
+        interval: seconds until the next message of its kind, `NO_INTERVAL` where none is announced.
 
     Maps that do not fit are cut, and `omitted` counts what was left out of each. A number that is none (NaN,
     infinity) is left out, and bytes in a text that are not UTF-8 (a mount point can be any) are written in hexadecimal.

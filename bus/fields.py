@@ -17,6 +17,7 @@ import msgspec
 from msgspec import Meta, Struct, UnsetType
 
 __all__ = [
+    "LONGEST_TEXT",
     "MAXIMUM_ENTRIES",
     "Count",
     "Field",
@@ -31,6 +32,7 @@ __all__ = [
     "condition",
     "counter",
     "gauge",
+    "happening",
     "rate",
     "table",
     "tables_of",
@@ -40,6 +42,9 @@ __all__ = [
 MAXIMUM_ENTRIES = 4096
 """Entries that a map may hold; also the devices that one table of the embedded store can tell apart."""
 
+LONGEST_TEXT = 1024
+"""Characters that a text may have."""
+
 
 class Kind(StrEnum):
     """How a value behaves in time."""
@@ -48,6 +53,7 @@ class Kind(StrEnum):
     RATE = "rate"  # derived from a counter over the time since the sample before
     COUNTER = "counter"  # only grows, until a restart
     STATE = "state"  # one of a few words, or text that rarely changes
+    EVENT = "event"  # of something that happened once: it has no mean, and says nothing of the time until the next one
 
 
 class Unit(StrEnum):
@@ -89,7 +95,7 @@ _T = TypeVar("_T")
 Float = float | UnsetType
 Count = Annotated[int, Meta(ge=0, le=2**63 - 1)] | UnsetType
 Flag = bool | UnsetType
-Text = Annotated[str, Meta(max_length=1024)] | UnsetType
+Text = Annotated[str, Meta(max_length=LONGEST_TEXT)] | UnsetType
 _Key = Annotated[str, Meta(min_length=1, max_length=512)]
 Map = Annotated[dict[_Key, _T], Meta(max_length=MAXIMUM_ENTRIES)] | UnsetType
 
@@ -107,6 +113,11 @@ class Field:
     unit: Unit
     kind: Kind
     meaning: str
+
+    @property
+    def has_mean(self) -> bool:
+        """Whether values of several moments can be summed up: not text, and not what is said of single events."""
+        return self.type is not str and self.kind is not Kind.EVENT
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +169,11 @@ def counter(meaning: str) -> Meta:
 def condition(meaning: str) -> Meta:
     """Mark one of a few words, or text that rarely changes."""
     return Meta(description=meaning, extra={"kind": Kind.STATE})
+
+
+def happening(meaning: str) -> Meta:
+    """Mark what is said of something that happened once."""
+    return Meta(description=meaning, extra={"kind": Kind.EVENT})
 
 
 def table(meaning: str, *, key: str | None = None) -> Meta:

@@ -10,9 +10,26 @@ from typing import Annotated
 
 from msgspec import UNSET
 
-from .fields import Count, Fields, Flag, Float, Map, Table, Text, condition, counter, gauge, rate, table, tables_of
+from .fields import (
+    Count,
+    Fields,
+    Flag,
+    Float,
+    Map,
+    Table,
+    Text,
+    condition,
+    counter,
+    gauge,
+    happening,
+    rate,
+    table,
+    tables_of,
+)
 
 __all__ = [
+    "EVENT",
+    "FROM_CONSUMERS",
     "SUBSYSTEMS",
     "TABLES",
     "Battery",
@@ -24,6 +41,7 @@ __all__ = [
     "Disk",
     "DiskDevice",
     "DiskMount",
+    "Event",
     "Gpu",
     "GpuDevice",
     "Memory",
@@ -290,6 +308,13 @@ class ConsumerMember(Fields):
     lag_seconds: Annotated[
         Float, gauge("Age of the newest sample of the last batch when it was stored: how far behind storing is.")
     ] = UNSET
+    firing_alerts: Annotated[Count, gauge("Alerts that are not ok, told or not.")] = UNSET
+    waiting_notifications: Annotated[
+        Count, gauge("Transitions that people are to be told of and were not yet, of all routes together.")
+    ] = UNSET
+    sent_notifications: Annotated[Count, counter("Notifications that were taken from us.")] = UNSET
+    failed_notifications: Annotated[Count, counter("Attempts that failed; each is tried again.")] = UNSET
+    failing_routes: Annotated[Count, gauge("Routes whose last attempt failed.")] = UNSET
 
 
 class Consumer(Fields):
@@ -302,6 +327,40 @@ class Consumer(Fields):
     member: Annotated[Map[ConsumerMember], table("Each consumer of the machine.")] = UNSET
 
 
+class Event(Fields):
+    """What happened to an alert of the host, and when the consumer that evaluates the rules saw it."""
+
+    event_id: Annotated[Text, happening("The same when it is told again: alert, moment and kind.")] = UNSET
+    rule: Annotated[Text, happening("Name of the rule.")] = UNSET
+    labels: Annotated[Text, happening("Which one of several of a kind: mount=/. Absent where a host has one.")] = UNSET
+    kind: Annotated[
+        Text,
+        happening("fired, escalated, eased, resolved, repeated, announced, no_data or acknowledged."),
+    ] = UNSET
+    before: Annotated[Text, happening("Level before: ok, warning or critical.")] = UNSET
+    level: Annotated[Text, happening("Level from then on.")] = UNSET
+    metric: Annotated[Text, happening("What the rule is about: disk_mount.used_percent.")] = UNSET
+    unit: Annotated[Text, happening("Unit of value and limit; absent where they have none.")] = UNSET
+    value: Annotated[Float, happening("What was judged, reduced over the rule's window.")] = UNSET
+    value_text: Annotated[Text, happening("The same where it is a word.")] = UNSET
+    limit: Annotated[Float, happening("What it was compared with.")] = UNSET
+    limit_text: Annotated[Text, happening("The same where it is words.")] = UNSET
+    summary: Annotated[Text, happening("A sentence for people.")] = UNSET
+    duration_seconds: Annotated[Float, happening("For how long the alert has been at a level at all.")] = UNSET
+    delay_seconds: Annotated[
+        Float, happening("From the sample until then; below 0 where the host's clock is ahead of the consumer's.")
+    ] = UNSET
+    flapping: Annotated[Flag, happening("Whether the alert fired three times or more within an hour.")] = UNSET
+    told: Annotated[Flag, happening("Whether people are notified.")] = UNSET
+    why: Annotated[Text, happening("Why they are not; absent where they are.")] = UNSET
+
+
+EVENT = "event"
+"""What happens to alerts. A consumer says it in a host's name: it is no sign of life, and no sample of it."""
+
+FROM_CONSUMERS = frozenset({"consumer", EVENT})
+"""Subsystems whose messages come from consumers, and from no publisher."""
+
 SUBSYSTEMS: Mapping[str, type[Fields]] = {
     "cpu": Cpu,
     "memory": Memory,
@@ -313,6 +372,7 @@ SUBSYSTEMS: Mapping[str, type[Fields]] = {
     "system": System,
     "publisher": Publisher,
     "consumer": Consumer,
+    EVENT: Event,
 }
 """Every subsystem and the struct of its fields."""
 

@@ -4,10 +4,12 @@ from typing import Any
 
 import msgspec
 
+from .alert import AlertState
 from .codec import MAXIMUM_MESSAGE_BYTES, VERSION, Envelope
 from .inventory import Inventory
 from .messages import SUBSYSTEMS, TABLES
 from .replay import MAXIMUM_REQUEST_BYTES, ReplayRequest
+from .topics import ONLY_INSTANCE
 
 __all__ = ["asyncapi_document", "message_schema", "metrics_page", "to_text"]
 
@@ -17,9 +19,20 @@ _METRICS_HEAD = """\
 
 Generated from `bus/messages.py`. A table is what `hostpulse history` and `hostpulse export` take; a map of a message
 (`core` of `cpu`) is a table of its own (`cpu_core`). Names end in their unit. A rate is over the time since the sample
-before; what is not known is absent.
+before; what is not known is absent. An event happened once: it has no mean.
 """
 _HOST = {"description": "The machine, with every character outside [A-Za-z0-9_.-] as _xHH."}
+_PLACES = {"alert": "alert/{rule}/{instance}"}
+"""Where below a host a message is, if not at its own name."""
+_PARAMETERS = {
+    "alert": {
+        "rule": {"description": "Name of the rule, escaped like the host."},
+        "instance": {
+            "description": f"Which one of several, such as the mount, escaped; `{ONLY_INSTANCE}` where there is one."
+        },
+    }
+}
+_RETAINED = frozenset({"alert", "info", "status"})
 
 
 def to_text(document: dict[str, Any]) -> str:
@@ -29,7 +42,7 @@ def to_text(document: dict[str, Any]) -> str:
 
 def _definitions() -> dict[str, Any]:
     """Return the schema of every struct, and of each subsystem's message: the envelope's fields and its own."""
-    _, structs = msgspec.json.schema_components([Envelope, *SUBSYSTEMS.values(), Inventory, ReplayRequest])
+    _, structs = msgspec.json.schema_components([Envelope, *SUBSYSTEMS.values(), Inventory, ReplayRequest, AlertState])
     definitions: dict[str, Any] = dict(structs)
     envelope = definitions.pop("Envelope")
     for subsystem, struct in SUBSYSTEMS.items():
@@ -75,12 +88,17 @@ def _needed(definitions: dict[str, Any], wanted: list[str]) -> dict[str, Any]:
 
 
 def asyncapi_document(prefix: str = "hostpulse") -> dict[str, Any]:
-    """Return the AsyncAPI 3.0 document of every topic that a publisher writes or reads."""
+    """Return the AsyncAPI 3.0 document of every topic that a publisher writes or reads, and of what consumers tell."""
     text = msgspec.json.encode(_definitions()).replace(b"#/$defs/", b"#/components/schemas/")
     schemas = msgspec.json.decode(text, type=dict[str, Any])
     messages: dict[str, Any] = {
         name: {"contentType": "application/json", "payload": {"$ref": f"#/components/schemas/{name}"}}
         for name in SUBSYSTEMS
+    }
+    messages["alert"] = {
+        "contentType": "application/json",
+        "summary": "How an alert is now; empty for one that nobody knows any more.",
+        "payload": {"$ref": "#/components/schemas/AlertState"},
     }
     messages["info"] = {"contentType": "application/json", "payload": {"$ref": "#/components/schemas/Inventory"}}
     messages["replay"] = {
@@ -96,12 +114,15 @@ def asyncapi_document(prefix: str = "hostpulse") -> dict[str, Any]:
         "info": {
             "title": "hostpulse",
             "version": str(VERSION),
-            "description": "What a publisher says, and what it is asked for. `status` is also its Last Will.",
+            "description": (
+                "What a publisher says, and what it is asked for. `status` is also its Last Will. Messages of "
+                "`consumer` and `event` and the states of alerts come from consumers."
+            ),
         },
         "channels": {
             name: {
-                "address": f"{prefix}/{{host}}/{name}",
-                "parameters": {"host": _HOST},
+                "address": f"{prefix}/{{host}}/{_PLACES.get(name, name)}",
+                "parameters": {"host": _HOST, **_PARAMETERS.get(name, {})},
                 "messages": {name: {"$ref": f"#/components/messages/{name}"}},
             }
             for name in messages
@@ -110,7 +131,7 @@ def asyncapi_document(prefix: str = "hostpulse") -> dict[str, Any]:
             ("receive_replay" if name == "replay" else f"publish_{name}"): {
                 "action": "receive" if name == "replay" else "send",
                 "channel": {"$ref": f"#/channels/{name}"},
-                **(retained if name in {"info", "status"} else sampled),
+                **(retained if name in _RETAINED else sampled),
             }
             for name in messages
         },

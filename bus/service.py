@@ -6,6 +6,7 @@ error, one line each.
 
 import logging
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable
@@ -16,7 +17,13 @@ import msgspec
 from .errors import HostpulseError
 from .watchdog import Watchdog
 
-__all__ = ["Service", "run_service"]
+__all__ = ["ROLE_THREAD", "Service", "run_service"]
+
+ROLE_THREAD = "role "
+"""Begin of the name of a thread whose lines in the log begin with the rest of its name."""
+
+_CONNECTIONS = "hostpulse.bus.mqtt"
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 _Options = TypeVar("_Options", bound="_HasLogLevel")
 
@@ -42,6 +49,33 @@ class Service(Protocol):
         ...
 
 
+class _OneLine(logging.Formatter):
+    """Shows control characters for what they are: much of what is logged came from the bus."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  logging's name
+        """Return the line of a record; a traceback follows it elsewhere."""
+        thread = record.threadName or ""
+        if thread.startswith(ROLE_THREAD) and not record.name.startswith(_CONNECTIONS):
+            record.message = f"{thread.removeprefix(ROLE_THREAD)}: {record.message}"
+        return _CONTROL.sub(lambda found: ascii(found[0])[1:-1], super().formatMessage(record))
+
+
+class _Once(logging.Filter):
+    """Roles that are at one broker have the same to say of it; once is enough."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._latest: dict[int | None, str] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Return whether no other thread has said the same last."""
+        if not record.name.startswith(_CONNECTIONS):
+            return True
+        text = record.getMessage()
+        self._latest[record.thread] = text
+        return all(said != text for thread, said in self._latest.items() if thread != record.thread)
+
+
 def run_service(options_type: type[_Options], make: Callable[[_Options], Service]) -> int:
     """Run a service until SIGTERM or SIGINT.
 
@@ -62,7 +96,10 @@ def run_service(options_type: type[_Options], make: Callable[[_Options], Service
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
     options = msgspec.json.decode(sys.stdin.buffer.read(), type=options_type)
-    logging.basicConfig(level=options.log_level.upper(), format="%(levelname)s %(message)s", stream=sys.stderr)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.addFilter(_Once())
+    handler.setFormatter(_OneLine("%(levelname)s %(message)s"))
+    logging.basicConfig(level=options.log_level.upper(), handlers=[handler])
     try:
         services.append(make(options))
         services[0].run(Watchdog.of_environment(os.environ, os.getpid()).beat)

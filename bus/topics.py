@@ -3,8 +3,8 @@
 <prefix>/<host>/status          retained   online | offline
 <prefix>/<host>/info            retained   inventory
 <prefix>/<host>/<subsystem>                samples
-<prefix>/<host>/event                      alert transitions
-<prefix>/<host>/replay                     a consumer asks for missing samples
+<prefix>/<host>/event                      what happens to alerts of the host, from a consumer
+<prefix>/<host>/replay                     a consumer asks for missing messages; who sent them answers
 <prefix>/<host>/check                      `hostpulse check` tries what its account may do
 <prefix>/<host>/alert/<rule>/<instance>    retained   state of one alert
 """
@@ -15,9 +15,12 @@ from typing import NamedTuple
 
 from .errors import UsageError, WrongTopicError
 
-__all__ = ["MAXIMUM_PART_LENGTH", "HostTopic", "Topics", "escape", "unescape"]
+__all__ = ["MAXIMUM_PART_LENGTH", "ONLY_INSTANCE", "HostTopic", "Topics", "escape", "unescape"]
 
 MAXIMUM_PART_LENGTH = 255
+
+ONLY_INSTANCE = "host"
+"""Last part of the topic of an alert of which a host has one only."""
 
 # A literal underscore is escaped only where it would read as an escape, so that common names stay as they are.
 _UNSAFE = re.compile(rb"[^A-Za-z0-9_.-]|_(?=x[0-9A-F]{2})")
@@ -82,6 +85,17 @@ class Topics:
         """Topic of what a host's publisher is asked to send again."""
         return f"{self._start}{escape(host)}/replay"
 
+    def alert(self, host: str, rule: str, instance: str | None) -> str:
+        """Topic of the state of one alert (retained).
+
+        Args:
+            host: name of the machine.
+            rule: name of the rule.
+            instance: which one of several of a kind, such as the mount point; None where a host has one only.
+        """
+        last = ONLY_INSTANCE if instance is None else escape(instance)
+        return f"{self._start}{escape(host)}/alert/{escape(rule)}/{last}"
+
     def check(self, host: str) -> str:
         """Topic that means nothing to anybody, for trying what an account may do."""
         return f"{self._start}{escape(host)}/check"
@@ -90,6 +104,16 @@ class Topics:
     def all_hosts(self) -> str:
         """Filter of everything directly below any host: samples, status, info, events."""
         return f"{self._start}+/+"
+
+    @property
+    def all_alerts(self) -> str:
+        """Filter of the state of every alert."""
+        return f"{self._start}+/alert/+/+"
+
+    @property
+    def all_replays(self) -> str:
+        """Filter of what any host is asked to send again."""
+        return f"{self._start}+/replay"
 
     def shared(self, group: str) -> list[str]:
         """Filters of a member of a group that shares the samples of all hosts.

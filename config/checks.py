@@ -5,6 +5,7 @@ from collections.abc import Container, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from .routes import Route
 from .settings import Mqtt, Settings, Store
 
 __all__ = ["Conflict", "find_conflicts"]
@@ -29,6 +30,8 @@ def find_conflicts(settings: Settings, secret: Container[str]) -> Iterator[Confl
     yield from _retention(settings.store, secret)
     yield from _influxdb(settings)
     yield from _share(settings)
+    for name, route in settings.alerts.notify.items():
+        yield from _route(f"alerts.notify.{name}", route, secret)
 
 
 def _shown(key: str, value: object, secret: Container[str]) -> str:
@@ -93,3 +96,18 @@ def _share(settings: Settings) -> Iterator[Conflict]:
     if settings.store.kind != "influxdb":
         text = "mqtt.share needs InfluxDB, the embedded store has one writer; set store.kind to influxdb"
         yield Conflict(("mqtt.share", "store.kind"), text)
+
+
+def _route(path: str, route: Route, secret: Container[str]) -> Iterator[Conflict]:
+    """Find what is wrong with a route, of which any key may be the only one that is set."""
+    keys = tuple(f"{path}.{name}" for name in type(route).model_fields)
+    if not route.apprise and route.webhook is None:
+        yield Conflict(keys, f"{path} has neither apprise nor webhook, so it leads nowhere; set one of them")
+    if route.apprise and route.webhook is not None:
+        yield Conflict(keys, f"{path} has both apprise and webhook; make two routes of it")
+    for name in ("secret", "ca_file"):
+        if getattr(route, name) is not None and route.webhook is None:
+            yield Conflict((f"{path}.{name}", f"{path}.webhook"), f"{path}.{name} has no effect without webhook")
+    if route.ca_file is not None and (trouble := _trouble_reading(route.ca_file)):
+        key = f"{path}.ca_file"
+        yield Conflict((key,), f"{_shown(key, route.ca_file, secret)} cannot be read: {trouble}")

@@ -5,7 +5,7 @@ import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from .keys import KEYS
+from .keys import find_key
 from .settings import Settings
 from .sources import Entry
 from .text import printable
@@ -23,13 +23,14 @@ def find_exposures(settings: Settings, entries: Iterable[Entry], secrets_dir: Pa
     """
     files: dict[Path, str] = {}
     for entry in entries:
-        if not KEYS[entry.key].is_secret or entry.value is None:
+        setting = find_key(entry.key)
+        if setting is None or not setting.is_secret or entry.value is None:
             continue
         if entry.file is not None and not _is_handed_in(entry.file, secrets_dir):
             files.setdefault(entry.file, entry.key)
         elif entry.origin.startswith("--set "):
-            variable = KEYS[entry.key].variable
-            yield f"{entry.origin}: the list of processes shows it to everybody; put it in a file, see {variable}_FILE"
+            better = f"put it in a file, see {setting.variable}_FILE"
+            yield f"{entry.origin}: the list of processes shows it to everybody; {better}"
     if settings.mqtt.key_file is not None:
         files.setdefault(settings.mqtt.key_file, "mqtt.key_file")
     for file, key in files.items():

@@ -37,7 +37,7 @@ _BOUNDS = {
 def fault_key(fault: ErrorDetails, entries: Mapping[str, Entry]) -> str:
     """Return the key whose value is at fault."""
     location = [part for part in fault["loc"] if isinstance(part, str)]
-    return next(name for end in (2, 1) if (name := ".".join(location[:end])) in entries)
+    return next(name for end in range(len(location), 0, -1) if (name := ".".join(location[:end])) in entries)
 
 
 def to_problem(fault: ErrorDetails, entry: Entry) -> Problem:

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import Problem
-from .keys import KEYS, SECTIONS
-from .sources import CONFIG_VARIABLE, Entry
-from .text import nearest
+from .keys import SECTIONS, TABLES, find_key, is_name
+from .sources import CONFIG_VARIABLE, Entry, unknown
 
 __all__ = ["ConfigFile", "config_files", "file_values"]
 
@@ -62,18 +61,38 @@ def file_values(file: ConfigFile) -> Iterator[Entry | Problem]:
             yield _entry(file, name, value)
         elif isinstance(value, dict):
             for inner, inner_value in value.items():
-                yield _entry(file, f"{name}.{inner}", inner_value)
+                if f"{name}.{inner}" in TABLES:
+                    yield from _tables(file, f"{name}.{inner}", inner_value)
+                else:
+                    yield _entry(file, f"{name}.{inner}", inner_value)
         else:
             yield Problem(str(file.path), f"{name} is a section; write [{name}] and its keys below it", name)
 
 
+def _tables(file: ConfigFile, name: str, tables: object) -> Iterator[Entry | Problem]:
+    """Values of the tables in a table whose names people choose."""
+    origin = str(file.path)
+    if not isinstance(tables, dict):
+        yield Problem(origin, f"{name} is a section; write [{name}.ops] and its keys below it", name)
+        return
+    for chosen, table in tables.items():
+        path = f"{name}.{chosen}"
+        if not is_name(chosen):
+            yield unknown(origin, "section", path)
+        elif not isinstance(table, dict) or not table:
+            example = next(iter(TABLES[name].model_fields))
+            yield Problem(origin, f"{path} is a section; write [{path}] and its keys below it, such as {example}", path)
+        else:
+            for leaf, value in table.items():
+                yield _entry(file, f"{path}.{leaf}", value)
+
+
 def _entry(file: ConfigFile, name: str, value: object) -> Entry | Problem:
     origin = str(file.path)
-    if name in KEYS:
-        return Entry(name, value, origin, is_secret=KEYS[name].is_secret, file=file.path)
-    meant = nearest(name, [*KEYS, *SECTIONS])
-    kind = "section" if isinstance(value, dict) else "setting"
-    return Problem(origin, f"there is no {kind} {name}" + (f"; did you mean {meant}?" if meant else ""), meant or "")
+    key = find_key(name)
+    if key is not None:
+        return Entry(name, value, origin, is_secret=key.is_secret, file=file.path)
+    return unknown(origin, "section" if isinstance(value, dict) else "setting", name)
 
 
 def _read(file: ConfigFile) -> dict[str, object] | Problem:

@@ -18,6 +18,7 @@ from hostpulse.bus.topics import MAXIMUM_PART_LENGTH, Topics, escape
 from .text import in_error, nearest
 
 __all__ = [
+    "Addresses",
     "ClientId",
     "Duration",
     "Group",
@@ -30,14 +31,18 @@ __all__ = [
     "NotBool",
     "NumberAsText",
     "Pattern",
+    "PerHour",
     "Port",
     "Prefix",
     "Secret",
+    "SecretHttpAddress",
     "Size",
     "Subsystem",
     "Sync",
+    "Tag",
     "Token",
     "UserPath",
+    "Wait",
 ]
 
 _MAXIMUM_MQTT_TEXT = 65_535  # MQTT counts the bytes of a text in 16 bits
@@ -48,6 +53,7 @@ _LONGEST_DURATION = "100y"
 _SMALLEST_SIZE = "1 MiB"
 _LARGEST_SIZE = "1 TiB"
 _LONGEST_SYNC = "1h"
+_LONGEST_WAIT = "1h"
 
 
 def _refuse_bool(value: object) -> object:
@@ -111,6 +117,38 @@ def _check_http_address(text: str) -> str:
         valid = False
     if not valid:
         raise ValueError("must be an address such as http://127.0.0.1:8086")
+    return text
+
+
+def _check_secret_http_address(secret: SecretStr) -> SecretStr:
+    text = secret.get_secret_value()
+    if not text.isascii() or not text.isprintable() or " " in text:
+        raise ValueError("must be an address such as https://example.org/hook")
+    try:
+        _check_http_address(text)
+    except ValueError:
+        raise ValueError("must be an address such as https://example.org/hook") from None
+    return secret
+
+
+def _one_or_several(value: object) -> object:
+    return (value,) if isinstance(value, str) else value
+
+
+def _check_address(secret: SecretStr) -> SecretStr:
+    scheme, separator, rest = secret.get_secret_value().partition("://")
+    if not scheme or not separator or not rest:
+        raise ValueError("must be a URL of Apprise such as ntfy://ntfy.sh/topic; docs/notifications.md has more")
+    return secret
+
+
+def _check_wait(text: str) -> str:
+    try:
+        seconds = parse_duration(text)
+    except UsageError:
+        raise ValueError(f"must be a duration such as 10s or 1m, not {in_error(text)}") from None
+    if seconds > parse_duration(_LONGEST_WAIT):
+        raise ValueError(f"must be at most {_LONGEST_WAIT}, not {in_error(text)}")
     return text
 
 
@@ -218,6 +256,13 @@ Pattern = Annotated[str, Field(min_length=1, max_length=255)]
 Port = Annotated[int, Field(ge=1, le=65_535), NotBool]
 Limit = Annotated[int, Field(ge=1, le=1_000_000), NotBool]
 Secret = Annotated[SecretStr, AfterValidator(_check_secret)]
+SecretHttpAddress = Annotated[SecretStr, AfterValidator(_check_secret_http_address)]
+Addresses = Annotated[
+    tuple[Annotated[SecretStr, AfterValidator(_check_address)], ...], BeforeValidator(_one_or_several)
+]
+Tag = Annotated[_Text, Field(max_length=64)]
+PerHour = Annotated[int, Field(ge=1, le=10_000), NotBool]
+Wait = Annotated[str, Field(max_length=32, json_schema_extra={"format": "duration"}), AfterValidator(_check_wait)]
 Token = Annotated[SecretStr, AfterValidator(_check_token)]
 Duration = Annotated[
     str, Field(max_length=32, json_schema_extra={"format": "duration"}), AfterValidator(_check_duration)

@@ -17,7 +17,7 @@ from .errors import Problem, SettingsError
 from .exposure import find_exposures
 from .faults import fault_key, to_problem
 from .files import config_files, file_values
-from .keys import KEYS
+from .keys import all_keys
 from .settings import Settings
 from .sources import Entry, command_line, environment, secret_files, secret_variables
 
@@ -80,7 +80,10 @@ def load(
         else:
             entries.setdefault(found.key, found)
     settings = _validate(entries, problems)
-    origins = {name: entries[name].origin if name in entries else DEFAULT_ORIGIN for name in KEYS}
+    origins = {
+        name: entries[name].origin if name in entries else DEFAULT_ORIGIN
+        for name in (key.name for key in all_keys(settings))
+    }
     conflicts = find_conflicts(settings, {name for name, entry in entries.items() if entry.is_secret})
     problems += _conflicts(conflicts, origins, {problem.about for problem in problems})
     if problems:
@@ -104,11 +107,13 @@ def _validate(entries: Mapping[str, Entry], problems: list[Problem]) -> Settings
 
 def _nest(entries: Iterable[Entry]) -> dict[str, Any]:
     values: dict[str, Any] = {}
-    sections: dict[str, dict[str, Any]] = {}
     for entry in entries:
-        section, dot, name = entry.key.rpartition(".")
-        (sections.setdefault(section, {}) if dot else values)[name] = entry.value
-    return values | sections
+        *sections, name = entry.key.split(".")
+        table = values
+        for section in sections:
+            table = table.setdefault(section, {})
+        table[name] = entry.value
+    return values
 
 
 def _conflicts(conflicts: Iterable[Conflict], origins: Mapping[str, str], doubtful: set[str]) -> Iterator[Problem]:

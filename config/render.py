@@ -8,7 +8,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from .keys import KEYS, SECTIONS, Key
+from pydantic import BaseModel
+
+from .keys import KEYS, SECTIONS, TABLES, Key
 from .settings import Settings
 from .text import to_toml
 
@@ -38,9 +40,10 @@ our variables nor our options.
 place of the mistake: an unknown key, a variable or secret file beginning with `HOSTPULSE_` or `hostpulse_` that names
 no setting, a named file that is not there, a variable that is set together with its `_FILE`.
 
-On the command line and in the environment a list is written `lo,veth*` or `["lo", "veth*"]`; an empty text empties a
-list, and takes the value of a key that may have none. A path may begin with `~`, and is otherwise relative to the
-working directory. Durations are written `12h`, `30d`, `2y`, sizes `64 MiB`, `1 GiB`.
+On the command line and in the environment a list is written `lo,veth*` or `["lo", "veth*"]`, one of URLs with spaces or
+lines between them; an empty text empties a list, and takes the value of a key that may have none. A path may begin with
+`~`, and is otherwise relative to the working directory. Durations are written `12h`, `30d`, `2y`, sizes `64 MiB`,
+`1 GiB`.
 
 [config/default.toml](../config/default.toml) is a file with every key, to start from.
 """
@@ -48,6 +51,7 @@ _EXAMPLE_HEAD = """\
 # Settings of hostpulse, for ~/.config/hostpulse/config.toml or /etc/hostpulse/config.toml.
 # To change one, take away the # before its key. Made from the model; docs/settings.md says more.
 """
+_NAME = "ops"
 _COLUMNS = ("Key", "Type", "Default", "Environment variable", "Meaning")
 
 
@@ -57,6 +61,8 @@ def settings_page() -> str:
     parts = [_PAGE_HEAD, _table(_keys_of(""), types)]
     for section, model in SECTIONS.items():
         parts += [f"## {section}\n\n{model.__doc__}\n", _table(_keys_of(section), types)]
+        for table, inner in _tables_of(section):
+            parts += [f"## {table}.NAME\n\n{inner.__doc__}\n", _table(_keys_in(table, "NAME"), types)]
     return "\n".join(parts)
 
 
@@ -65,11 +71,21 @@ def example_file() -> str:
     parts = [_EXAMPLE_HEAD, *map(_example, _keys_of(""))]
     for section, model in SECTIONS.items():
         parts += [f"[{section}]\n# {model.__doc__}\n", *map(_example, _keys_of(section))]
+        for table, inner in _tables_of(section):
+            parts += [f"#[{table}.{_NAME}]\n# {inner.__doc__}\n", *map(_example, _keys_in(table, _NAME))]
     return "\n".join(parts)
 
 
 def _keys_of(section: str) -> list[Key]:
     return [key for name, key in KEYS.items() if name.rpartition(".")[0] == section]
+
+
+def _tables_of(section: str) -> list[tuple[str, type[BaseModel]]]:
+    return [(name, model) for name, model in TABLES.items() if name.rpartition(".")[0] == section]
+
+
+def _keys_in(table: str, name: str) -> list[Key]:
+    return [Key(f"{table}.{name}.{leaf}", field) for leaf, field in TABLES[table].model_fields.items()]
 
 
 def _table(keys: list[Key], types: Mapping[str, str]) -> str:
@@ -108,10 +124,13 @@ def _types() -> dict[str, str]:
         section, _, leaf = name.rpartition(".")
         table = schema["$defs"][SECTIONS[section].__name__] if section else schema
         found[name] = _type_text(table["properties"][leaf])
+    for name, model in TABLES.items():
+        for leaf, properties in model.model_json_schema()["properties"].items():
+            found[f"{name}.NAME.{leaf}"] = _type_text(properties)
     return found
 
 
-def _type_text(schema: Mapping[str, Any]) -> str:  # noqa: PLR0911 - a table
+def _type_text(schema: Mapping[str, Any]) -> str:  # noqa: C901, PLR0911 - a table
     match schema:
         case {"anyOf": [inner, {"type": "null"}]}:
             return _type_text(inner)
@@ -119,6 +138,8 @@ def _type_text(schema: Mapping[str, Any]) -> str:  # noqa: PLR0911 - a table
             return " or ".join(f"`{to_toml(choice)}`" for choice in choices)
         case {"const": choice}:
             return f"`{to_toml(choice)}`"
+        case {"type": "array", "items": {"format": "password"}}:
+            return "text or list of text, secret"
         case {"type": "array"}:
             return "list of text"
         case {"type": "boolean"}:

@@ -4,11 +4,12 @@ Constructing `Settings` reads no environment and no file; `load` does, and check
 """
 
 import socket
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
 import platformdirs
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from hostpulse.bus.sizes import parse_size
@@ -37,6 +38,8 @@ from .kinds import (
     Token,
     UserPath,
 )
+from .routes import Route
+from .section import Section
 
 __all__ = ["Alerts", "Broker", "Collect", "InfluxDB", "Mqtt", "Outbox", "Roots", "Settings", "Store"]
 
@@ -100,12 +103,7 @@ def _data_dir() -> Path:
     return Path(platformdirs.user_data_dir("hostpulse", appauthor=False))
 
 
-class _Section(BaseModel):
-    # Errors without input: it may be a password.
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
-
-
-class Mqtt(_Section):
+class Mqtt(Section):
     """The broker to talk to, and how."""
 
     host: NetworkHost | None = Field(
@@ -177,13 +175,13 @@ class Mqtt(_Section):
         return self.port or (_MQTT_TLS_PORT if self.tls else _MQTT_PORT)
 
 
-class Broker(_Section):
+class Broker(Section):
     """The embedded broker of `hostpulse up`."""
 
     port: Port = Field(default=18_830, description="TCP port of the embedded broker, on the loopback interface.")
 
 
-class Outbox(_Section):
+class Outbox(Section):
     """What the publisher keeps on disk: messages that the broker does not have yet, and those it had for a while."""
 
     size: Size = Field(default="256 MiB", description="What the files of the outbox may hold; the oldest go first.")
@@ -212,7 +210,7 @@ class Outbox(_Section):
         return 0.0 if self.sync == "always" else parse_duration(self.sync)
 
 
-class Store(_Section):
+class Store(Section):
     """Where history is kept, and for how long."""
 
     kind: Literal["embedded", "influxdb"] = Field(
@@ -242,7 +240,7 @@ class Store(_Section):
         return parse_duration(self.rollup_retention)
 
 
-class InfluxDB(_Section):
+class InfluxDB(Section):
     """The InfluxDB 2 server of `store.kind = "influxdb"`."""
 
     url: HttpAddress = Field(default="http://127.0.0.1:8086", description="Address of the server.")
@@ -260,7 +258,7 @@ class InfluxDB(_Section):
     )
 
 
-class Alerts(_Section):
+class Alerts(Section):
     """What is told to people when something is wrong."""
 
     rules: UserPath | None = Field(
@@ -269,9 +267,10 @@ class Alerts(_Section):
         examples=["/etc/hostpulse/alerts.toml"],
         json_schema_extra={"otherwise": "the default rules alone"},
     )
+    notify: Mapping[str, Route] = Field(default_factory=dict, description="Routes of notifications by their names.")
 
 
-class Roots(_Section):
+class Roots(Section):
     """Where the machine's own trees are; in a container they are mounted elsewhere, such as /host/proc."""
 
     proc: UserPath = Field(default=Path("/proc"), description="The machine's /proc.")
@@ -279,7 +278,7 @@ class Roots(_Section):
     filesystem: UserPath = Field(default=Path("/"), description="The machine's root directory.")
 
 
-class Collect(_Section):
+class Collect(Section):
     """What is measured."""
 
     disable: Annotated[tuple[Subsystem, ...], List] = Field(

@@ -3,9 +3,7 @@
 from pathlib import PurePath
 from typing import NamedTuple
 
-from pydantic import SecretStr
-
-from .keys import KEYS
+from .keys import Key, all_keys
 from .load import Loaded
 from .text import printable, to_toml
 
@@ -26,18 +24,14 @@ class Line(NamedTuple):
 def describe(loaded: Loaded) -> list[Line]:
     """Return every setting in the order of the model, secrets masked."""
     return [
-        Line(name, _value_text(key.value(loaded.settings)), printable(loaded.origins[name]))
-        for name, key in KEYS.items()
+        Line(key.name, _value_text(key, key.value(loaded.settings)), printable(loaded.origins[key.name]))
+        for key in all_keys(loaded.settings)
     ]
 
 
-def _value_text(value: object) -> str:
-    match value:
-        case None:
-            return _NOT_SET
-        case SecretStr():
-            return MASK
-        case str() | PurePath():
-            return printable(str(value))
-        case _:
-            return printable(to_toml(value))
+def _value_text(key: Key, value: object) -> str:
+    if value is None or (key.is_secret and not value):
+        return _NOT_SET
+    if key.is_secret:
+        return MASK
+    return printable(str(value) if isinstance(value, str | PurePath) else to_toml(value))

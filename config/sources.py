@@ -2,16 +2,16 @@
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 
 from .errors import Problem
-from .keys import KEYS, PREFIX, SECTIONS, Key
+from .keys import KEYS, NAME_RULE, PREFIX, SECTIONS, TABLES, Key, find_key, is_name, table_of
 from .text import nearest
 
-__all__ = ["CONFIG_VARIABLE", "Entry", "command_line", "environment", "secret_files", "secret_variables"]
+__all__ = ["CONFIG_VARIABLE", "Entry", "command_line", "environment", "secret_files", "secret_variables", "unknown"]
 
 CONFIG_VARIABLE = f"{PREFIX}CONFIG"
 
@@ -19,9 +19,7 @@ _FILE = "_FILE"
 _MAXIMUM_SECRET_BYTES = 65_536
 _VARIABLES = MappingProxyType({key.variable: key for key in KEYS.values()})
 # HOSTPULSE_MQTT__CA_FILE is the key ca_file, not a file that holds some `ca`.
-_FILE_VARIABLES = MappingProxyType(
-    {key.variable + _FILE: key for key in KEYS.values() if key.variable + _FILE not in _VARIABLES}
-)
+_FILE_VARIABLES = tuple(name for variable in _VARIABLES if (name := variable + _FILE) not in _VARIABLES)
 # Kubernetes and container links describe a service named hostpulse… in variables of these forms.
 _SERVICE_LINK = re.compile(
     r"\w+_SERVICE_HOST|\w+_SERVICE_PORT(_\w+)?|\w+_PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?", re.ASCII
@@ -52,14 +50,13 @@ def command_line(overrides: Mapping[str, str]) -> Iterator[Entry | Problem]:
     """Values of `--set key=text`."""
     for name, text in overrides.items():
         origin = f"--set {name}"
-        if name in KEYS:
-            yield _from_text(KEYS[name], text, origin)
-        elif name in SECTIONS:
-            example = f"{name}.{next(iter(SECTIONS[name].model_fields))}"
+        key = find_key(name)
+        if key is not None:
+            yield _from_text(key, text, origin)
+        elif (example := _example(name)) is not None:
             yield Problem(origin, f"{name} is a section; set one of its keys, such as {example}", name)
         else:
-            meant = nearest(name, [*KEYS, *SECTIONS])
-            yield Problem(origin, f"there is no setting {name}{_hint(meant)}", meant or "")
+            yield unknown(origin, "setting", name)
 
 
 def environment(environ: Mapping[str, str]) -> Iterator[Entry | Problem]:
@@ -67,20 +64,20 @@ def environment(environ: Mapping[str, str]) -> Iterator[Entry | Problem]:
     for name, text in sorted(environ.items()):
         if not name.upper().startswith(PREFIX) or name == CONFIG_VARIABLE or _is_service_link(name, text):
             continue
-        if name in _VARIABLES:
-            yield _from_text(_VARIABLES[name], text, name)
-        elif name in _FILE_VARIABLES:
-            key = _FILE_VARIABLES[name]
-            if text and key.variable in environ:
-                yield Problem(name, f"{key.variable} is set as well; set only one of the two", key.name)
-        else:
+        key, file_key = _key_of(name), _key_of_file(name)
+        if key is not None:
+            yield _from_text(key, text, name)
+        elif file_key is None:
             yield _unknown_variable(name)
+        elif text and file_key.variable in environ:
+            yield Problem(name, f"{file_key.variable} is set as well; set only one of the two", file_key.name)
 
 
 def secret_variables(environ: Mapping[str, str]) -> Iterator[Entry | Problem]:
     """Values in the files that `HOSTPULSE_…_FILE` variables name."""
-    for name, key in _FILE_VARIABLES.items():
-        if path := environ.get(name):
+    for name, path in sorted(environ.items()):
+        key = _key_of_file(name)
+        if path and key is not None:
             yield _from_secret_file(key, Path(path), name)
 
 
@@ -91,13 +88,59 @@ def secret_files(directory: Path) -> Iterator[Entry | Problem]:
     except OSError:
         return  # there is none, or it is somebody else's: it was not named
     for path in paths:
-        key = _VARIABLES.get(path.name.upper())
+        key = _key_of(path.name.upper())
         if key is not None:
             yield _from_secret_file(key, path, str(path))
         else:
-            meant = nearest(_dotted(path.name), KEYS)
-            hint = _hint(meant and KEYS[meant].variable.lower())
-            yield Problem(str(path), f"no setting has this name{hint}", meant or "")
+            meant = find_key(_nearest(_dotted(path.name), KEYS) or "")
+            hint = _hint(meant.variable.lower() if meant else None)
+            yield Problem(str(path), f"no setting has this name{hint}", meant.name if meant else "")
+
+
+def unknown(origin: str, kind: str, name: str) -> Problem:
+    """Say that there is no setting or section of a dotted name, and what may have been meant."""
+    found = table_of(name)
+    if found is not None and not is_name(found[1]):
+        return Problem(origin, f"there is no {kind} {name}; {NAME_RULE}", found[0])
+    meant = _nearest(name, [*KEYS, *SECTIONS, *TABLES])
+    return Problem(origin, f"there is no {kind} {name}{_hint(meant)}", meant or "")
+
+
+def _nearest(wrong: str, known: Iterable[str]) -> str | None:
+    """Return the name that was probably meant, in a table with a chosen name a key of that."""
+    match table_of(wrong):
+        case table, chosen, rest if is_name(chosen):
+            leaf = nearest(rest, TABLES[table].model_fields)
+            return None if leaf is None else f"{table}.{chosen}.{leaf}"
+        case _:
+            return nearest(wrong, known)
+
+
+def _key_of(variable: str) -> Key | None:
+    """Return the key that a variable sets."""
+    if variable in _VARIABLES:
+        return _VARIABLES[variable]
+    # Only keys in tables are found by their parts: mqtt__host and mqtt_host are two names, and one of them is wrong.
+    key = find_key(_dotted(variable)) if variable.startswith(PREFIX) else None
+    return key if key is not None and key.variable == variable else None
+
+
+def _key_of_file(variable: str) -> Key | None:
+    """Return the key whose value is in the file that a variable names."""
+    return _key_of(variable.removesuffix(_FILE)) if variable.endswith(_FILE) and _key_of(variable) is None else None
+
+
+def _example(name: str) -> str | None:
+    """Return a key of a section or of a table in one; None if it is neither."""
+    if name in SECTIONS:
+        return f"{name}.{next(iter(SECTIONS[name].model_fields))}"
+    if name in TABLES:
+        return f"{name}.ops.{next(iter(TABLES[name].model_fields))}"
+    match table_of(name):
+        case table, chosen, "" if is_name(chosen):
+            return f"{name}.{next(iter(TABLES[table].model_fields))}"
+        case _:
+            return None
 
 
 def _is_service_link(name: str, text: str) -> bool:
@@ -106,13 +149,13 @@ def _is_service_link(name: str, text: str) -> bool:
 
 def _unknown_variable(name: str) -> Problem:
     section = _dotted(name)
-    if section in SECTIONS:
-        example = KEYS[f"{section}.{next(iter(SECTIONS[section].model_fields))}"].variable
-        return Problem(name, f"{section} is a section; set one of its keys, such as {example}", section)
+    if (example := find_key(_example(section) or "")) is not None:
+        return Problem(name, f"{section} is a section; set one of its keys, such as {example.variable}", section)
     right = {_dotted(variable): variable for variable in (*_VARIABLES, *_FILE_VARIABLES, CONFIG_VARIABLE)}
-    meant = nearest(section, right)
-    variable = right[meant] if meant else None
-    about = _VARIABLES.get(variable or "") or _FILE_VARIABLES.get(variable or "")
+    meant = _nearest(section, right)
+    in_table = find_key(meant or "") if table_of(section) else None
+    variable = in_table.variable if in_table else right.get(meant or "", "")
+    about = _key_of(variable) or _key_of_file(variable)
     return Problem(name, f"no setting has this name{_hint(variable)}", about.name if about else "")
 
 
@@ -128,15 +171,17 @@ def _from_text(key: Key, text: str, origin: str, *, secret_file: Path | None = N
     value: object = text
     if key.is_list:
         try:
-            value = _to_list(text)
+            value = _to_list(text, None if key.is_secret else ",")
         except ValueError:
-            return Problem(origin, f'{key.name} must be a list: a,b or ["a", "b"]', key.name)
+            example = "a b" if key.is_secret else "a,b"
+            return Problem(origin, f'{key.name} must be a list: {example} or ["a", "b"]', key.name)
     elif key.is_optional and not text:
         value = None
     return Entry(key.name, value, origin, is_secret=secret_file is not None or key.is_secret, file=secret_file)
 
 
-def _to_list(text: str) -> object:
+def _to_list(text: str, separator: str | None) -> object:
+    """Return the parts of a text between commas; URLs have some, and stand between white space (None)."""
     text = text.strip()
     # A pattern may begin with a bracket, too: [ab]*
     if text.startswith('["') or (text.startswith("[") and text.endswith("]")):
@@ -144,7 +189,7 @@ def _to_list(text: str) -> object:
             return json.loads(text)
         except RecursionError:
             raise ValueError("nested too deeply") from None
-    return [part.strip() for part in text.split(",") if part.strip()]
+    return [part.strip() for part in text.split(separator) if part.strip()]
 
 
 def _from_secret_file(key: Key, path: Path, origin: str) -> Entry | Problem:

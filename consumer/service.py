@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Literal
 from uuid import uuid4
 
-from msgspec import Struct
+from msgspec import UNSET, Struct
 from msgspec.structs import replace
 
 from hostpulse.bus.heartbeat import Heartbeat
+from hostpulse.bus.messages import Consumer, ConsumerMember
 from hostpulse.bus.mqtt import MqttOptions, Receiver
 from hostpulse.bus.topics import Topics
 
@@ -21,15 +22,14 @@ from .health import Health
 from .letter import Selection
 from .members import Member, Members
 from .retry import Retried, retry
-from .storage import Reader, StorageUnavailableError, Writer
+from .storage import StorageUnavailableError
 from .storage.options import InfluxOptions
 from .store import StoreRole
+from .stores import make_reader, make_writer
 
-__all__ = ["HISTORY_FILE", "ConsumerOptions", "StoreService", "make_writer"]
+__all__ = ["ConsumerOptions", "StoreService", "account"]
 
 _log = logging.getLogger(__name__)
-
-HISTORY_FILE = "history.db"
 
 
 class ConsumerOptions(Struct, frozen=True, kw_only=True):
@@ -64,48 +64,6 @@ class ConsumerOptions(Struct, frozen=True, kw_only=True):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
 
-def make_writer(
-    *,
-    data_dir: str,
-    influxdb: InfluxOptions | None,
-    retention_seconds: float,
-    rollup_retention_seconds: float,
-    maximum_entries: int,
-) -> Writer:
-    """Return the store that the options choose; they are those of `ConsumerOptions`.
-
-    Each is imported where it is chosen: InfluxDB's client is large.
-    """
-    if influxdb is not None:
-        from .storage.influxdb.writer import InfluxWriter
-
-        return InfluxWriter(
-            influxdb,
-            retention=retention_seconds,
-            rollup_retention=rollup_retention_seconds,
-            maximum_entries=maximum_entries,
-        )
-    from .storage.embedded import EmbeddedWriter
-
-    return EmbeddedWriter(
-        Path(data_dir) / HISTORY_FILE,
-        retention=retention_seconds,
-        rollup_retention=rollup_retention_seconds,
-        maximum_entries=maximum_entries,
-    )
-
-
-def _reader(options: ConsumerOptions) -> Reader:
-    """Return what reads that store."""
-    if options.influxdb is not None:
-        from .storage.influxdb import InfluxReader
-
-        return InfluxReader(options.influxdb)
-    from .storage.embedded import EmbeddedReader
-
-    return EmbeddedReader(Path(options.data_dir) / HISTORY_FILE)
-
-
 def _group(options: ConsumerOptions) -> Group | None:
     """Return the group of a consumer that shares the storing; the settings have it that these use InfluxDB."""
     if options.share is None or options.influxdb is None:
@@ -115,6 +73,27 @@ def _group(options: ConsumerOptions) -> Group | None:
     return Group(InfluxLease(options.influxdb, name=f"{options.prefix} {options.share}", owner=str(uuid4())))
 
 
+def account(role: StoreRole, delivery: Delivery, member: ConsumerMember) -> Consumer:
+    """Return what is missing, as far as this consumer keeps account of it, and note what it has done.
+
+    Args:
+        role: what it does.
+        delivery: its account.
+        member: where that is noted.
+    """
+    member.received_messages = role.received
+    member.stored_rows = role.stored_rows
+    member.dead_letter_messages = role.dead_letters
+    member.lag_seconds = UNSET if role.lag_seconds is None else round(role.lag_seconds, 3)
+    fields = Consumer()
+    if delivery.keeps_account:
+        fields.missing_messages = delivery.missing_messages
+        fields.asked_messages = delivery.asked_messages
+        fields.recovered_messages = delivery.recovered_messages
+        fields.lost_messages = delivery.lost_messages
+    return fields
+
+
 class StoreService:
     """Receives everything, or its share of it, and stores it, until `stop`.
 
@@ -122,6 +101,7 @@ class StoreService:
         options: all that it is told.
         clock: monotonic seconds.
         patience: how long messages may be missing before something is done about it.
+        healthy: whether what else runs in the process goes on; the heartbeat speaks for all of it.
     """
 
     def __init__(
@@ -130,6 +110,7 @@ class StoreService:
         *,
         clock: Callable[[], float] = time.monotonic,
         patience: Patience = PATIENCE,
+        healthy: Callable[[], bool] = lambda: True,
     ) -> None:
         self._options = options
         self._directory = Path(options.data_dir)
@@ -148,7 +129,7 @@ class StoreService:
         self._delivery = Delivery(
             self._topics,
             self._publish,
-            lambda: _reader(options),
+            lambda: make_reader(options.influxdb, self._directory),
             self._directory,
             group=_group(options),
             wall=time.time,
@@ -163,6 +144,7 @@ class StoreService:
             delivery=self._delivery,
         )
         self._handover = Handover(self._directory)
+        self._healthy = healthy
         self._heartbeat = Heartbeat(options.heartbeat_file, clock=clock)
         self._receiver: Receiver | None = None
         self._stopping = False
@@ -273,8 +255,7 @@ class StoreService:
             self._topics,
             host=self._options.host,
             member=member,
-            role=self._role,
-            delivery=self._delivery,
+            read=lambda member: account(self._role, self._delivery, member),
             publish=self._publish,
             wall=time.time,
             clock=self._clock,
@@ -282,7 +263,7 @@ class StoreService:
 
     def _idle(self, receiver: Receiver, health: Health) -> None:
         self._beat()
-        if receiver.connected and not receiver.failing:
+        if receiver.connected and not receiver.failing and self._healthy():
             self._heartbeat.beat()
         self._role.idle()
         health.publish_if_due()

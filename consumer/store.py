@@ -32,7 +32,7 @@ __all__ = ["NOTES", "Fault", "StoreRole"]
 
 _log = logging.getLogger(__name__)
 
-_NOT_SAMPLES = frozenset({"check", "event", "replay"})  # other talk directly below a host
+_NOT_SAMPLES = frozenset({"check", "replay"})  # other talk directly below a host
 NOTES = frozenset({"status", "info"})
 """What a host says about itself; the broker keeps the last of each and gives it at every connection."""
 

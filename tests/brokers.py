@@ -30,7 +30,7 @@ BROKERS = ("mosquitto", "nats-server")
 CONTAINER = "mosquitto in a container"
 
 USERNAME = "hostpulse"
-_START_SECONDS = 20
+_START_SECONDS = 60
 _IMAGE = "eclipse-mosquitto:2"
 _PORT_INSIDE = 1883
 

@@ -24,7 +24,7 @@ from .servers import HOST, Container, Program, Server, free_port, need_image
 __all__ = ["InfluxServer", "OwnInfluxServer", "influx_container", "influx_server", "killable_influx_server"]
 
 IMAGE = "influxdb:2.7"
-START_SECONDS = 60
+START_SECONDS = 120
 _VARIABLE = "HOSTPULSE_TEST_INFLUXDB_"
 
 

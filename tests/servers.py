@@ -23,8 +23,8 @@ from testcontainers.core.container import DockerContainer
 __all__ = ["HOST", "Container", "Program", "Server", "free_port", "need_image"]
 
 HOST = "127.0.0.1"
-_END_SECONDS = 20
-_FIND_SECONDS = 80  # a test with its fixtures has 120
+_END_SECONDS = 60
+_FIND_SECONDS = 80  # a pull without an answer is not waited for any longer
 _SHOWN = 2000
 
 # Containers end with their fixture. Its reaper would be one more image to pull, and that pull has no time limit.
@@ -33,14 +33,32 @@ testcontainers_config.ryuk_disabled = True
 
 _PORTS = range(15_000, 32_000)
 """Below those that systems give to clients: one of them would take a port before its server has started."""
+_given: set[int] = set()
 
 
 def free_port() -> int:
+    """Return a port of the loopback that nobody listens on, and that no other test is given.
+
+    A server may leave its port for a while, and some never listen at all; so each worker of pytest-xdist has ports of
+    its own, and hands each out once.
+    """
+    ports = _ports_of_worker()
     while True:
-        port = random.choice(_PORTS)  # noqa: S311 - no secret
+        port = random.choice(ports)  # noqa: S311 - no secret
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind((HOST, port))
-            return port
+            if port not in _given:
+                _given.add(port)
+                return port
+
+
+def _ports_of_worker() -> range:
+    """Return the ports that this process gives away; all of them where there is no other one."""
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    share = len(_PORTS) // workers
+    # A worker that died is replaced by one with a higher number.
+    return _PORTS[number % workers * share :][:share]
 
 
 class Server(Protocol):

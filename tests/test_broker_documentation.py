@@ -158,6 +158,8 @@ RULES: list[tuple[str, str, str, bool]] = [
     ("web-1", "hostpulse/web-2/cpu", "consumer", False),
     ("web-1", "hostpulse/web-2/replay", "web-2", False),
     ("web-1", "hostpulse/web-1/alert/hot/cpu", "consumer", False),
+    ("web-1", "hostpulse/web-2/event", "consumer", False),
+    ("web-2", "hostpulse/web-2/event", "consumer", False),
     ("web-2", "hostpulse/web-2/memory", "web-1", False),
     ("web-1", "hostpulse/web-1/memory", "web-1", False),
     ("consumer", "hostpulse/web-1/replay", "web-1", True),

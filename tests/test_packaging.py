@@ -28,7 +28,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a wheel that was built from the sdist, without a network."""
     out = tmp_path_factory.mktemp("dist")
     command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(out), str(REPOSITORY)]
-    subprocess.run(command, check=True, capture_output=True, timeout=100)
+    subprocess.run(command, check=True, capture_output=True, timeout=200)
     assert len(list(out.glob("*.tar.gz"))) == 1
     (found,) = out.glob("*.whl")
     return found
@@ -65,6 +65,6 @@ def test_everything_in_the_wheel_can_be_imported(wheel: Path, tmp_path: Path) ->
         capture_output=True,
         text=True,
         cwd=tmp_path,
-        timeout=60,
+        timeout=120,
     )
     assert int(done.stdout) > 60

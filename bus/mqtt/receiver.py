@@ -163,18 +163,27 @@ class Receiver:
                 self._stream.close()
             self._waker.close()
 
-    def publish(self, topic: str, payload: bytes) -> bool:
-        """Send a message with QoS 1, not retained; only to be called from `take` and `idle`.
+    @property
+    def unacknowledged(self) -> int:
+        """How many messages of ours the broker has not acknowledged."""
+        return len(self._outgoing)
 
-        It is a word to others, not a sample: one that was sent comes again after a loss of the connection, and
-        nothing is kept where it could not be sent.
+    def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> bool:
+        """Send a message with QoS 1; only to be called from `take` and `idle`.
+
+        One that was sent is sent again after a loss of the connection; nothing is kept where it could not be sent.
+
+        Args:
+            topic: where to.
+            payload: the message.
+            retain: whether the broker keeps it for those who come later.
 
         Returns:
             Whether it was sent: False without a connection, or while too many are not acknowledged.
         """
         if self._client is None or not self.connected or len(self._outgoing) >= _MOST_OUTGOING:
             return False
-        sent = self._client.publish(topic, payload, qos=1)
+        sent = self._client.publish(topic, payload, qos=1, retain=retain)
         if sent.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
             return False
         self._outgoing.add(sent.mid)

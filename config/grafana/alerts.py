@@ -1,11 +1,11 @@
-"""The dashboard of what is beyond a sensible limit."""
+"""The dashboard of what rules told, and of what is beyond a sensible limit."""
 
 from collections.abc import Sequence
 from typing import Any
 
-from .flux import field_of, latest, matching, samples, tag_values
+from .flux import condition_of, field_of, latest, matching, samples, tag_values
 from .overview import SILENT, TO_HOST
-from .panels import Column, Panel, Row, Word, dashboard, table, variable
+from .panels import Column, Panel, Row, Word, dashboard, steps, table, variable
 
 __all__ = ["UID", "alerts"]
 
@@ -55,6 +55,68 @@ _GROWN = """\
 """
 
 
+# An alert that goes on is told again every few hours, so its last transition is not long ago.
+_FIRING = """\
+import "date"
+
+stop = v.timeRangeStop
+
+from(bucket: v.defaultBucket)
+    |> range(start: date.sub(d: 30d, from: stop), stop: stop)
+    |> filter(fn: (r) => {condition})
+    |> pivot(rowKey: ["_time"], columnKey: ["_field"], valueColumn: "_value")
+    |> group(columns: ["host", "rule", "labels"])
+    |> sort(columns: ["_time"])
+    |> last(column: "level")
+    |> group()
+    |> filter(fn: (r) => r.level != "ok")
+    |> sort(columns: ["_time"], desc: true)
+    |> limit(n: 200)
+    |> rename(columns: {{_time: "time"}})
+"""
+
+_TOLD = """\
+    |> pivot(rowKey: ["_time"], columnKey: ["_field"], valueColumn: "_value")
+    |> filter(fn: (r) => not exists r.why)
+    |> group()
+    |> sort(columns: ["_time"], desc: true)
+    |> limit(n: 200)
+    |> rename(columns: {_time: "time"})
+"""
+
+# What fired before the range counts as well. There is a point where the range begins and where it ends.
+_COUNT = """\
+import "date"
+
+start = v.timeRangeStart
+stop = v.timeRangeStop
+firing = () => from(bucket: v.defaultBucket)
+    |> range(start: date.sub(d: 30d, from: start), stop: stop)
+    |> filter(fn: (r) => {condition})
+    |> pivot(rowKey: ["_time"], columnKey: ["_field"], valueColumn: "_value")
+    |> filter(fn: (r) => exists r.before and exists r.level)
+    |> map(fn: (r) => ({{
+        _time: r._time,
+        host: r.host,
+        _value: (if r.level == "ok" then 0 else 1) - (if r.before == "ok" then 0 else 1),
+    }}))
+    |> group(columns: ["host"])
+    |> sort(columns: ["_time"])
+    |> cumulativeSum()
+
+union(tables: [
+    firing() |> filter(fn: (r) => r._time < start) |> last() |> map(fn: (r) => ({{r with _time: start}})),
+    firing() |> filter(fn: (r) => r._time >= start),
+    firing() |> last() |> map(fn: (r) => ({{r with _time: date.sub(d: 1ms, from: stop)}})),
+])
+    |> group(columns: ["host"])
+    |> sort(columns: ["_time"])
+    |> range(start: start, stop: stop)
+    |> aggregateWindow(every: v.windowPeriod, fn: last, createEmpty: false)
+    |> keep(columns: ["_time", "_value", "host"])
+"""
+
+
 def _above(field: str, limit: float) -> str:
     return f'    |> filter(fn: (r) => r.{field} > {limit})\n    |> sort(columns: ["{field}"], desc: true)\n'
 
@@ -66,6 +128,46 @@ def _grown(name: str, field: str) -> str:
 
 def _list(title: str, description: str, columns: Sequence[Column], *queries: str, width: int = 8) -> Panel:
     return table(title, [_HOST, *columns], *queries, description=description, size=(width, 7))
+
+
+_LEVELS = {"ok": Word("green"), "warning": Word("orange"), "critical": Word("red")}
+_ALERT = [
+    Column("time", "time", unit="dateTimeAsLocal", width=170),
+    Column("level", "level", words=_LEVELS, width=90),
+    Column("kind", "what", width=100),
+    Column("rule", "rule"),
+    Column("labels", "of several"),
+    Column("summary", "summary"),
+]
+
+
+def _rules() -> list[Panel]:
+    said = ["kind", "labels", "level", "rule", "summary"]
+    return [
+        _list(
+            "Alerts that fire",
+            "Alerts of the rules that are not ok at the end of the range, with what happened to them last.",
+            _ALERT,
+            _FIRING.format(condition=condition_of("event", said)),
+            width=24,
+        ),
+        _list(
+            "What was told",
+            "What people were notified of in the range, the newest first. `hostpulse alerts history --all` shows the "
+            "rest.",
+            _ALERT,
+            samples(condition_of("event", [*said, "why"])) + _TOLD,
+            width=16,
+        ),
+        steps(
+            "Number of alerts that fire",
+            _COUNT.format(condition=condition_of("event", ["before", "level"])),
+            legend="{host}",
+            description="How many alerts of each host are not ok, told or not; counted from what happened to them "
+            "within 30 days before the range, and in it.",
+            size=(8, 7),
+        ),
+    ]
 
 
 def _silence() -> list[Panel]:
@@ -249,11 +351,13 @@ def alerts() -> dict[str, Any]:
         UID,
         "hostpulse: alerts",
         [
+            Row("Alerts of the rules", _rules()),
             Row("Silence", _silence()),
             Row("Space and memory", _space()),
             Row("Heat and power", _heat()),
         ],
         variables=[variable("host", "Host", tag_values("host"))],
-        description="What is beyond a sensible limit at the end of the range. An empty panel is good news.",
+        description="What rules told, and what is beyond a sensible limit at the end of the range. An empty panel is "
+        "good news.",
         range_start="now-6h",
     )

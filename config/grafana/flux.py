@@ -10,7 +10,17 @@ from collections.abc import Collection
 from hostpulse.bus.fields import Field, Table
 from hostpulse.bus.messages import TABLES
 
-__all__ = ["field_of", "latest", "latest_of", "matching", "over_time", "samples", "table_of", "tag_values"]
+__all__ = [
+    "condition_of",
+    "field_of",
+    "latest",
+    "latest_of",
+    "matching",
+    "over_time",
+    "samples",
+    "table_of",
+    "tag_values",
+]
 
 _LONG_RANGE = "3d"
 _SUMMED_UP = "2h"  # the task that sums up minutes runs each hour; before so much time it has certainly run
@@ -87,7 +97,14 @@ def tags_of(table: str) -> tuple[str, ...]:
     return ("host",) if key is None else ("host", key)
 
 
-def _condition(table: str, fields: Collection[str], variables: Collection[str]) -> str:
+def condition_of(table: str, fields: Collection[str], variables: Collection[str] = ("host",)) -> str:
+    """Return the condition that a point is of some fields of a table.
+
+    Args:
+        table: of the contract.
+        fields: of that table.
+        variables: tags that variables of the dashboard narrow down.
+    """
     for name in fields:
         field_of(table, name)
     one_of = " or ".join(f'r._field == "{name}"' for name in fields)
@@ -109,7 +126,7 @@ def over_time(table: str, field: str, *, variables: Collection[str] = ("host",),
         function: `mean`, `max` or `min` of what falls into one point.
     """
     return _OVER_TIME.format(
-        condition=_condition(table, [field], variables),
+        condition=condition_of(table, [field], variables),
         columns=_quoted(("_time", "_value", "_field", *tags_of(table))),
         function=function,
         aggregate=_AGGREGATES[function],
@@ -130,7 +147,7 @@ def samples(condition: str) -> str:
 def latest_of(table: str, field: str, *, variables: Collection[str] = ("host",)) -> str:
     """Return the query of the last value of a field, one for each device, with its time."""
     columns = _quoted(("_time", "_value", "_field", *tags_of(table)))
-    return samples(_condition(table, [field], variables)) + f"    |> last()\n    |> keep(columns: [{columns}])\n"
+    return samples(condition_of(table, [field], variables)) + f"    |> last()\n    |> keep(columns: [{columns}])\n"
 
 
 def latest(table: str, *fields: str, variables: Collection[str] = ("host",), then: str = "", time: bool = False) -> str:
@@ -145,7 +162,7 @@ def latest(table: str, *fields: str, variables: Collection[str] = ("host",), the
     """
     key = _quoted((*tags_of(table), *(("_time",) if time else ())))
     return (
-        samples(_condition(table, fields, variables))
+        samples(condition_of(table, fields, variables))
         + "    |> last()\n"
         + "    |> group()\n"
         + f'    |> pivot(rowKey: [{key}], columnKey: ["_field"], valueColumn: "_value")\n'

@@ -24,6 +24,7 @@ __all__ = [
     "graph",
     "heat",
     "reading",
+    "steps",
     "table",
     "variable",
 ]
@@ -251,6 +252,35 @@ def graph(
             properties["custom.transform"] = "negative-Y"
         overrides.append(_of_query(index, properties))
     panel["fieldConfig"] = {"defaults": defaults, "overrides": overrides}
+    panel["options"] = {
+        "legend": {"showLegend": True, "displayMode": "list", "placement": "bottom", "calcs": []},
+        "tooltip": {"mode": "multi", "sort": "desc"},
+    }
+    return panel
+
+
+def steps(title: str, query: str, *, legend: str, description: str, size: tuple[int, int] = (12, 8)) -> Panel:
+    """Return a count that steps up and down.
+
+    Args:
+        title: of the panel.
+        query: brings a series for each line.
+        legend: what a line is called; `{host}` stands for a tag.
+        description: what is counted.
+        size: width of 24 and height.
+    """
+    panel = _panel("timeseries", title, size, description, [query])
+    panel["fieldConfig"] = {
+        "defaults": {
+            "unit": "short",
+            "decimals": 0,
+            "min": 0,
+            "color": {"mode": "palette-classic"},
+            "displayName": _legend(legend),
+            "custom": {"drawStyle": "line", "lineInterpolation": "stepAfter", "lineWidth": 1, "fillOpacity": 8},
+        },
+        "overrides": [],
+    }
     panel["options"] = {
         "legend": {"showLegend": True, "displayMode": "list", "placement": "bottom", "calcs": []},
         "tooltip": {"mode": "multi", "sort": "desc"},

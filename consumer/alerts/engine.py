@@ -7,6 +7,7 @@ from msgspec import UNSET
 
 from hostpulse.bus.codec import Sample
 from hostpulse.bus.errors import UsageError
+from hostpulse.bus.messages import EVENT
 
 from .arrivals import Arrivals
 from .flapping import recent
@@ -84,7 +85,7 @@ class Engine:
     # What comes in
 
     def take(self, sample: Sample, received: float) -> list[Transition]:
-        """Take a message; one that is late or came before moves nothing.
+        """Take a message; one that is late or came before moves nothing, and neither does one about alerts.
 
         Args:
             sample: from the bus, or from history.
@@ -95,6 +96,8 @@ class Engine:
         """
         out: _Out = []
         envelope = sample.envelope
+        if envelope.subsystem == EVENT:  # what we have said of the host ourselves is no sign of its life
+            return out
         moment = envelope.timestamp.timestamp()
         session = envelope.session.timestamp()
         if len(self._arrivals.hosts) >= self._maximum_hosts and envelope.host not in self._arrivals.hosts:
@@ -170,7 +173,7 @@ class Engine:
 
     # What people do
 
-    def acknowledge(self, host: str, rule: str, labels: dict[str, str], now: float) -> Transition:
+    def acknowledge(self, host: str, rule: str, labels: dict[str, str], now: float, *, comment: str = "") -> Transition:
         """Stop the repeats of an alert until it escalates or resolves.
 
         Args:
@@ -178,6 +181,7 @@ class Engine:
             rule: name of the rule.
             labels: which one of several of a kind.
             now: seconds since the epoch.
+            comment: why, and who says so.
 
         Raises:
             UnknownAlertError: it is not firing.
@@ -188,7 +192,8 @@ class Engine:
             raise UnknownAlertError(f"{instance_path(host, rule, labels)} is not an alert that is firing")
         instance.acknowledged = True
         out: _Out = []
-        self._say(watch, instance, Kind.ACKNOWLEDGED, out, before=instance.level, moment=now, why="acknowledged")
+        why = f"acknowledged: {comment}" if comment else "acknowledged"
+        self._say(watch, instance, Kind.ACKNOWLEDGED, out, before=instance.level, moment=now, why=why)
         return out[0]
 
     def silence(self, silence: Silence) -> None:
@@ -224,6 +229,17 @@ class Engine:
         self._arrivals.forget(host)
 
     # What there is
+
+    def knows(self, host: str) -> bool:
+        """Return whether a message of a host has come, or its absence is looked at."""
+        return host in self._arrivals.hosts or any(
+            watch.instances.get((host, None)) is not None for watch in self._host_plan.watches
+        )
+
+    @property
+    def hosts(self) -> int:
+        """How many hosts have sent messages."""
+        return len(self._arrivals.hosts)
 
     @property
     def silences(self) -> list[Silence]:

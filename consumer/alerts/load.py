@@ -32,6 +32,7 @@ _RULE_KEYS = (
     "where",
     "only_if",
     "inhibited_by",
+    "notify",
     "summary",
     "enabled",
 )
@@ -200,6 +201,7 @@ def _rule(name: str, keys: Keys, problems: Problems) -> Rule | None:
         keys=_where(keys, table),
         only_if=only_if,
         inhibited_by=keys.texts("inhibited_by"),
+        notify=keys.texts("notify"),
         summary=keys.text("summary", ""),
     )
     rule = replace(rule, references=tuple(dict.fromkeys([*references, *_mentioned(keys, rule)])))

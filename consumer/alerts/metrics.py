@@ -7,7 +7,7 @@ from typing import Annotated
 from msgspec import UNSET
 
 from hostpulse.bus.fields import Count, Fields, Flag, Float, Table, condition, gauge, tables_of
-from hostpulse.bus.messages import TABLES
+from hostpulse.bus.messages import EVENT, TABLES
 
 __all__ = ["HOST_TABLE", "METRIC_TABLES", "Host", "hint", "metric_names"]
 
@@ -29,8 +29,11 @@ class Host(Fields):
 HOST_TABLE: Table = tables_of("host", Host)[0]
 """Its one table."""
 
-METRIC_TABLES: Mapping[str, Table] = {**TABLES, HOST_TABLE.name: HOST_TABLE}
-"""Every table that a rule can name."""
+METRIC_TABLES: Mapping[str, Table] = {
+    **{name: table for name, table in TABLES.items() if table.subsystem != EVENT},
+    HOST_TABLE.name: HOST_TABLE,
+}
+"""Every table that a rule can name: no rule is about what rules have told."""
 
 
 def metric_names() -> list[str]:

@@ -172,6 +172,7 @@ class Rule:
         keys: labels of the devices that it looks at.
         only_if: what else has to be so.
         inhibited_by: names of the rules whose alerts keep those of this one quiet.
+        notify: tags, by which routes of notifications choose.
         summary: template of the sentence for people; "" for a general one.
         references: names of the other fields that it looks at.
     """
@@ -192,6 +193,7 @@ class Rule:
     keys: Globs = EVERYTHING
     only_if: Condition | None = None
     inhibited_by: tuple[str, ...] = ()
+    notify: tuple[str, ...] = ()
     summary: str = ""
     references: tuple[str, ...] = ()
 

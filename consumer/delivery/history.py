@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 
-from hostpulse.bus.messages import SUBSYSTEMS
+from hostpulse.bus.messages import EVENT, SUBSYSTEMS
 
 from ..storage import Reader, StorageError, StorageUnavailableError
 from .runs import Gap
@@ -19,6 +19,7 @@ _log = logging.getLogger(__name__)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MARGIN = timedelta(hours=1)  # a clock that was set while a message was missing
 _FUTURE = timedelta(days=1)  # by which a sample may be ahead
+_SELDOM = timedelta(days=30)  # how much further back a host's last event is looked for: there may be one in weeks
 _SUBSYSTEMS = [name for name in SUBSYSTEMS if name not in UNTRACKED]
 
 
@@ -45,7 +46,8 @@ class History:
 
         def note(reader: Reader) -> None:
             for subsystem in _SUBSYSTEMS:
-                for one in reader.last_numbers(subsystem, since.timestamp()):
+                start = since - _SELDOM if subsystem == EVENT else since
+                for one in reader.last_numbers(subsystem, start.timestamp()):
                     seen = Seen(one.host, subsystem, _moment(one.session), one.sequence, _moment(one.timestamp))
                     self._tracker.note(seen)
 

@@ -8,6 +8,7 @@ from itertools import groupby
 from operator import itemgetter
 from typing import NamedTuple, Protocol
 
+from hostpulse.bus.messages import EVENT
 from hostpulse.bus.replay import MAXIMUM_REPLAY_MESSAGES, ReplayRequest
 
 from .account import Loss
@@ -154,7 +155,8 @@ class Repairer:
                 due = self._due(stream, now)
         # From the highest on, for a gap that is closed makes one run of the two beside it.
         losses = [self._lose(stream, session, gap) for session, gap in reversed(due) if self._is_hopeless(gap, now)]
-        if self._online.get(stream.host):
+        # Events are answered for by a consumer, whether their host is there or not.
+        if stream.subsystem == EVENT or self._online.get(stream.host):
             left = [(session, gap) for session, gap in self._due(stream, now) if not self._is_hopeless(gap, now)]
             self._ask_for(stream, left, now)
         return losses

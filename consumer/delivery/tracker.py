@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from hostpulse.bus.codec import Sample
+from hostpulse.bus.messages import EVENT, FROM_CONSUMERS
 
 from .runs import Gap, Runs
 
@@ -63,6 +64,10 @@ class Tail(NamedTuple):
     last: int
 
 
+_Source = tuple[str, str]
+"""Who numbers messages: the publisher of a host, or with `EVENT` the consumer that tells of it."""
+
+
 class Stream:
     """The messages of one subsystem of a host.
 
@@ -106,7 +111,7 @@ class Tracker:
 
     def __init__(self) -> None:
         self._streams: dict[tuple[str, str], Stream] = {}
-        self._known_since: dict[str, datetime] = {}  # the oldest session of each host
+        self._known_since: dict[_Source, datetime] = {}  # the oldest session of each
         self._gaps: dict[tuple[str, str], int] = {}  # how many each of `broken` has
         self._gaps_total = 0
         self._full = False
@@ -173,8 +178,8 @@ class Tracker:
         self._judge(stream)
 
     def known(self, host: str) -> bool:
-        """Return whether anything of a host has been noted."""
-        return host in self._known_since
+        """Return whether anything of the publisher of a host has been noted."""
+        return (host, "") in self._known_since
 
     def expect(self, host: str, session: datetime, last: Mapping[str, int]) -> None:
         """Note what a publisher has of an earlier start, so that what nobody has heard of is asked for.
@@ -184,10 +189,12 @@ class Tracker:
             session: the start.
             last: the highest sequence of each subsystem.
         """
-        known = self._known_since.get(host)
+        known = self._known_since.get((host, ""))
         if known is None or session < known:
             return  # what a host said before it was met is not missed
         for subsystem, highest in last.items():
+            if subsystem in FROM_CONSUMERS:
+                continue
             stream = self._streams.get((host, subsystem))
             if stream is None or (len(stream.sessions) >= _MOST_SESSIONS and session < min(stream.sessions)):
                 continue
@@ -229,7 +236,7 @@ class Tracker:
             stream.sessions[session] = runs
             stream.session = max(stream.sessions)
             stream.top = stream.sessions[stream.session].top
-        self._know(host, session)
+        self._know(_source(host, subsystem), session)
         self._judge(stream)
 
     def close(self, stream: Stream, session: datetime, gap: Gap) -> None:
@@ -244,7 +251,7 @@ class Tracker:
             return
         runs = Runs(self._floor(seen), seen.moment)
         runs.add(seen.sequence, seen.moment)
-        self._know(seen.host, seen.session)
+        self._know(_source(seen.host, seen.subsystem), seen.session)
         stream = Stream(seen.host, seen.subsystem, seen.session, runs, seen.interval)
         self._streams[seen.host, seen.subsystem] = stream
         self._judge(stream)
@@ -261,19 +268,19 @@ class Tracker:
         if seen.session > stream.session:
             self._expect_tail(stream, seen.session)
         runs = sessions[seen.session] = Runs(self._floor(seen), seen.moment)
-        self._know(stream.host, seen.session)
+        self._know(_source(stream.host, stream.subsystem), seen.session)
         stream.session = max(sessions)
         return runs
 
     def _floor(self, seen: Seen) -> int:
-        """Return the number that a session counts from: its first one, if the host was known before it began."""
-        known = self._known_since.get(seen.host)
+        """Return the number that a session counts from: its first one, if its source was known before it began."""
+        known = self._known_since.get(_source(seen.host, seen.subsystem))
         return 1 if known is not None and known < seen.session else seen.sequence
 
-    def _know(self, host: str, session: datetime) -> None:
-        known = self._known_since.get(host)
+    def _know(self, source: _Source, session: datetime) -> None:
+        known = self._known_since.get(source)
         if known is None or session < known:
-            self._known_since[host] = session
+            self._known_since[source] = session
 
     def _expect_tail(self, stream: Stream, session: datetime) -> None:
         """Remember that the session before a new one may have said more than we have heard."""
@@ -323,3 +330,7 @@ class Tracker:
             self._full = True
             _log.warning("more than %d subsystems of hosts; what is missing of others is not seen", _MOST_STREAMS)
         return False
+
+
+def _source(host: str, subsystem: str) -> _Source:
+    return host, EVENT if subsystem == EVENT else ""

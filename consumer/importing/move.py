@@ -173,7 +173,7 @@ class Move:
     def _sum_up(self, part: Part, position: Position) -> None:
         """Have InfluxDB sum up the minutes of which all rows were moved."""
         first, last = position.first, position.last
-        if first is None or last is None or all(field.type is str for field in part.table.fields):
+        if first is None or last is None or not any(field.has_mean for field in part.table.fields):
             return
         start, end = max(first // _MINUTE * _MINUTE, part.whole_from), (last // _MINUTE + 1) * _MINUTE
         if position.newest_too_old is not None:

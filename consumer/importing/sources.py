@@ -138,7 +138,7 @@ class EmbeddedSource:
         dump = self._dump
         parts = []
         for table in dump.tables():
-            if any(field.type is not str for field in table.fields):
+            if any(field.has_mean for field in table.fields):
                 parts.append(
                     Part(
                         f"minutes of {table.name}",

@@ -273,7 +273,7 @@ class SeriesQuery:
         maximum_points: of all series together; a query that finds more is a `UsageError`.
 
     Raises:
-        UsageError: there is no such table or field, the range is empty, or text is to be aggregated.
+        UsageError: there is no such table or field, the range is empty, or what has no mean is to be aggregated.
     """
 
     table: str
@@ -296,6 +296,8 @@ class SeriesQuery:
             )
         if column.type is str:
             raise UsageError(f"{self.table} {self.field} is text and has no mean; ask for the values as they are")
+        if not column.has_mean:
+            raise UsageError(f"{self.table} {self.field} is of single events and has no mean; ask for them as they are")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,6 +7,7 @@ from math import inf
 from typing import NamedTuple
 
 from hostpulse.bus.errors import MessageError
+from hostpulse.bus.messages import FROM_CONSUMERS
 from hostpulse.bus.replay import decode_replay_request
 from hostpulse.bus.times import to_milliseconds
 
@@ -75,6 +76,8 @@ class Replay:
             request = decode_replay_request(payload)
         except MessageError as error:
             self._ignore(f"unusable ({error.kind}: {error})")
+            return
+        if request.subsystem in FROM_CONSUMERS:  # not for us: a consumer sent those, and may have them
             return
         session = to_milliseconds(request.session)
         for first, end in self._not_under_way(session, request.subsystem, request.first, request.last + 1):

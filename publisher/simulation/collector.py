@@ -7,13 +7,13 @@ from random import Random
 import msgspec
 
 from hostpulse.bus.fields import Field, Fields, Kind, Table, Unit
-from hostpulse.bus.messages import SUBSYSTEMS, TABLES
+from hostpulse.bus.messages import FROM_CONSUMERS, SUBSYSTEMS, TABLES
 
 from ..collectors.base import Collector
 
 __all__ = ["SIMULATED", "SyntheticCollector"]
 
-SIMULATED = tuple(name for name in SUBSYSTEMS if name not in {"publisher", "consumer"})
+SIMULATED = tuple(name for name in SUBSYSTEMS if name not in {"publisher", *FROM_CONSUMERS})
 """Subsystems that can be made up; the publisher's own health is real in a simulation, too."""
 
 _USUAL: Mapping[Unit, float] = {

@@ -3,6 +3,7 @@
 import msgspec
 import pytest
 
+from hostpulse.bus.codec import NO_INTERVAL
 from hostpulse.bus.messages import DiskMount, GpuDevice
 from hostpulse.consumer.alerts import Alert, Engine, Kind, Silence, StateError, Transition, UnknownAlertError
 
@@ -91,6 +92,23 @@ def test_silence_counts_only_while_somebody_listens() -> None:
     feed(again, 0)
     assert again.tick(START) == []
     assert again.tick(START + 600) == []  # nobody looked at the clock for ten minutes: this consumer was away
+
+
+def test_what_is_told_of_a_host_is_no_sign_of_its_life() -> None:
+    engine, other = Engine(SILENT), Engine(SILENT)
+    for one in (engine, other):
+        one.tick(START)
+        feed(one, 0)
+    found: list[list[Transition]] = [[], []]
+    for second in range(10, 100, 10):
+        event = sample("event", second, interval=NO_INTERVAL, rule="silent", level="critical")
+        assert engine.take(event, START + second) == []
+        found[0] += engine.tick(START + second)
+        found[1] += other.tick(START + second)
+    assert kinds(found[0]) == ["fired"]
+    assert found[0] == found[1]
+    assert engine.dump() == other.dump()
+    assert Engine(SILENT).take(sample("event", 0, level="critical"), START) == []
 
 
 def test_a_status_of_a_known_host_changes_nothing() -> None:

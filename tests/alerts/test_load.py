@@ -18,6 +18,7 @@ MISTAKES = [
      "rule.a.metric names 'cpu.temperatur_celsius', which does not exist; did you mean cpu.temperature_celsius?"),
     ('[rule.a]\nmetric = "disk.used_percent"',
      "rule.a.metric names 'disk.used_percent', which does not exist; did you mean disk_mount.used_percent?"),
+    ('[rule.a]\nmetric = "event.value"', "rule.a.metric names 'event.value', which does not exist"),
     (CPU, "rule.a has neither a level (warning, critical) nor absent; add one"),
     (CPU + LEVEL + "wraning = 5", "rule.a has no key 'wraning'; did you mean warning?"),
     (CPU + "warning = { abvoe = 5 }", "rule.a.warning has no key 'abvoe'; did you mean above?"),

@@ -12,7 +12,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from hostpulse.bus.mqtt import Batch, MqttOptions, Publication, Receiver, Session
 
-PATIENCE = 30.0  # only ends a test that fails
+PATIENCE = 90.0  # only ends a test that fails
 
 
 def eventually(condition: Callable[[], object], seconds: float = PATIENCE) -> None:

@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from hostpulse.bus.fields import Field, Kind, Unit, tables_of, unit_of
-from hostpulse.bus.messages import SUBSYSTEMS, TABLES
+from hostpulse.bus.messages import EVENT, SUBSYSTEMS, TABLES
 
 ALL = [(table, field) for table in TABLES.values() for field in table.fields]
 
@@ -39,9 +39,11 @@ def test_a_field_says_what_it_is(table, field):
     assert isinstance(field.unit, Unit)
     assert field.type in {int, float, bool, str}
     assert table.field(field.name) is field
-    # Words and switches are states, and have no unit; everything else can be drawn as a line.
-    assert (field.type in {str, bool}) == (field.kind is Kind.STATE)
-    if field.kind is Kind.STATE:
+    # Words and switches are states, and have no unit; everything else can be drawn as a line, unless it was said once.
+    assert (field.kind is Kind.EVENT) == (table.subsystem == EVENT)
+    if field.kind is not Kind.EVENT:
+        assert (field.type in {str, bool}) == (field.kind is Kind.STATE)
+    if field.type in {str, bool}:
         assert field.unit is Unit.NONE
 
 

@@ -62,12 +62,12 @@ def test_a_signal_ends_it_properly(start: Start, number: signal.Signals, what: s
     assert process.stdout is not None
     first = process.stdout.readline()
     process.send_signal(number)
-    rest, errors = process.communicate(timeout=30)
+    rest, errors = process.communicate(timeout=90)
     assert (first + rest).endswith(last)
     assert (process.returncode, errors) == (0, b"")
 
 
 def test_what_a_person_has_to_mend_is_one_line(start: Start) -> None:
     process = start("wrong")
-    _, errors = process.communicate(timeout=30)
+    _, errors = process.communicate(timeout=90)
     assert (process.returncode, errors) == (1, b"ERROR the thing is wrong; mend it\n")

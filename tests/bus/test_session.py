@@ -11,6 +11,7 @@ import pytest
 from hostpulse.bus.errors import MessageTooLargeError
 from hostpulse.bus.mqtt import MAXIMUM_PAYLOAD_BYTES, Publication, Session
 
+from ..attempts import some_attempts
 from .clients import Collector, Feeder, Owner, eventually, numbered, parse_packets
 from .proxy import Proxy
 
@@ -93,7 +94,9 @@ def test_a_connection_that_breaks_while_messages_are_handed_over_loses_none(make
     assert sorted(owner.acknowledged) == sorted(numbers)
 
 
-def test_a_frozen_broker_holds_nobody_up_and_is_noticed(broker):
+@some_attempts
+def test_a_frozen_broker_holds_nobody_up_and_is_noticed(make_broker, broker_kind):
+    broker = make_broker(broker_kind)
     with Owner(broker.options("publisher", keepalive_seconds=1)) as owner:
         broker.freeze()
         owner.longest_call = 0
@@ -115,6 +118,7 @@ def test_a_frozen_broker_holds_nobody_up_and_is_noticed(broker):
         assert owner.until(lambda: owner.session.connected) < 2 + 1
 
 
+@some_attempts
 def test_it_returns_within_two_seconds_of_the_broker(make_broker, broker_kind):
     broker = make_broker(broker_kind, persistent=True)
     with Owner(broker.options("publisher")) as owner:
@@ -152,7 +156,9 @@ def test_close_with_unread_messages_reaches_the_broker(broker):
 
 
 @pytest.mark.parametrize("away", ["frozen", "killed"])
-def test_close_keeps_its_deadline(broker, away):
+@some_attempts
+def test_close_keeps_its_deadline(make_broker, broker_kind, away):
+    broker = make_broker(broker_kind)
     owner = Owner(broker.options("publisher"))
     with owner:
         if away == "frozen":
@@ -166,7 +172,9 @@ def test_close_keeps_its_deadline(broker, away):
     assert owner.acknowledged == []
 
 
-def test_close_while_it_connects(broker):
+@some_attempts
+def test_close_while_it_connects(make_broker, broker_kind):
+    broker = make_broker(broker_kind)
     owner = Owner(broker.options("publisher"))
     broker.freeze()
     owner.session.open()

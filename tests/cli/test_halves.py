@@ -6,7 +6,6 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import psutil
 import pytest
@@ -14,7 +13,7 @@ from paho.mqtt.client import Client, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion
 
 from ..brokers import Broker
-from .support import STOP_SECONDS, Hostpulse, Running, eventually
+from .support import STOP_SECONDS, Hostpulse, eventually
 
 
 def at(broker: Broker) -> tuple[str, ...]:
@@ -76,31 +75,6 @@ def test_a_killed_consumer_loses_nothing(hostpulse: Hostpulse, make_broker: Call
     assert {name: numbers for (name, _), numbers in hostpulse.sequences().items()} == everything
 
 
-def test_export_gives_the_values_of_the_messages(shared: Hostpulse, up: Running) -> None:
-    password = (shared.data / "broker" / "password").read_text().strip()
-    assert up.process.poll() is None
-    with listening(shared.port, "hostpulse", password) as found:
-        eventually(lambda: all(len(published(found).get(name, ())) >= 3 for name in ("cpu", "memory", "network")))
-    messages: dict[tuple[str, str], dict[str, object]] = {}
-    for topic, payload in found:
-        if topic.endswith(("/cpu", "/memory", "/network")):
-            message = json.loads(payload)
-            messages[message["subsystem"], message["timestamp"]] = message
-    last = {name: max(number for number in published(found)[name]) for name in ("cpu", "memory", "network")}
-    eventually(lambda: all(last[name] in numbers for (name, _), numbers in shared.sequences().items() if name in last))
-    compared = 0
-    for subsystem in ("cpu", "memory", "network"):
-        done = shared.run("export", subsystem, "--format", "jsonl", "--since", "5m")
-        rows = {row["timestamp"]: row for row in map(json.loads, done.stdout.splitlines())}
-        for (name, timestamp), message in messages.items():
-            if name == subsystem:
-                envelope = {"v", "subsystem", "sequence", "session", "interval"}
-                own = {key: value for key, value in message.items() if key not in envelope and type(value) is not dict}
-                assert rows[timestamp] == own
-                compared += 1
-    assert compared >= 9
-
-
 def test_what_stands_on_the_command_line_is_no_secret(hostpulse: Hostpulse, make_broker: Callable[..., Broker]) -> None:
     broker = make_broker("mosquitto", password="geheim")
     login = {"HOSTPULSE_MQTT__USERNAME": "hostpulse", "HOSTPULSE_MQTT__PASSWORD": "geheim"}
@@ -155,20 +129,6 @@ def test_without_any_broker(hostpulse: Hostpulse, command: str) -> None:
     assert done.stderr.splitlines() == [
         f"hostpulse: no broker: set mqtt.host, or run `hostpulse up` (no embedded one runs for {hostpulse.data})"
     ]
-
-
-def test_a_half_finds_the_embedded_broker(shared: Hostpulse, up: Running, tmp_path: Path) -> None:
-    """Another host's name, published through the broker of the `up` that runs, is stored by it."""
-    assert up.process.poll() is None
-    other = Hostpulse(tmp_path, shared.port)
-    other.environment |= {"HOSTPULSE_DATA_DIR": str(shared.data)}
-    try:
-        other.start("publish", "--name", "other", "--interval", "0.5")
-        arguments = ("export", "cpu", "--host", "other", "--since", "1m")
-        eventually(lambda: shared.run(*arguments).stdout.count("\n") > 2)
-    finally:
-        other.close()
-    assert "web-1" not in shared.run(*arguments).stdout
 
 
 def test_two_consumers_of_one_history(hostpulse: Hostpulse, make_broker: Callable[..., Broker]) -> None:

@@ -98,6 +98,14 @@ def test_a_plot_of_days_has_dates(filled: Hostpulse) -> None:
     assert re.search(r"└05-25 +05-30$", shown.rstrip())
 
 
+def test_events_are_shown_one_by_one(hostpulse: Hostpulse) -> None:
+    hostpulse.write([sample("event", BEGIN + second * 1000, value=90.0 + second, level="warning") for second in (0, 1)])
+    rows = list(csv.reader(io.StringIO(show(hostpulse, "event.value", *HOUR))))
+    assert [row[2] for row in rows[1:]] == ["90.0", "91.0"]
+    rows = list(csv.reader(io.StringIO(show(hostpulse, "event.level", *HOUR))))
+    assert [row[2] for row in rows[1:]] == ["warning", "warning"]
+
+
 def test_a_plot_where_the_encoding_has_no_blocks(filled: Hostpulse) -> None:
     done = filled.run("history", METRIC, *HOUR, "--format", "plot", environment={"PYTHONIOENCODING": "ascii"})
     assert (done.returncode, done.stderr) == (0, "")

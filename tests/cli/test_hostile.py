@@ -1,14 +1,26 @@
 """What strangers put into the history and the dead letters, shown: no command fails of it, and no terminal obeys it."""
 
 import re
+import sys
 
 import pytest
+from rich.console import Console
 
 from hostpulse.bus.errors import MalformedError
 from hostpulse.bus.fields import MAXIMUM_ENTRIES
-from hostpulse.bus.messages import Battery, Disk, DiskMount, Sensors, SensorsTemperature, System
+from hostpulse.bus.messages import (
+    Battery,
+    Consumer,
+    ConsumerMember,
+    Disk,
+    DiskMount,
+    Sensors,
+    SensorsTemperature,
+    System,
+)
 from hostpulse.cli.chart import chart
 from hostpulse.cli.lines import LatestFields, line_of
+from hostpulse.cli.view import View
 from hostpulse.consumer.dead_letter import DEAD_LETTER_FILE, DeadLetter, DeadLetterFile
 
 from .support import Hostpulse, sample
@@ -29,6 +41,8 @@ def evil(hostpulse: Hostpulse) -> Hostpulse:
             sample("disk", NOW + 1001, host=EVIL, mount={EVIL: DiskMount(used_percent=HUGE, file_system="")}),
             sample("disk", NOW + 1002, host=EVIL, mount={EVIL: DiskMount(used_percent=HUGE)}),
             sample("system", NOW, host=EVIL, uptime_seconds=HUGE, platform=EVIL, processes=2**63 - 1),
+            sample("event", NOW, host=EVIL, rule=EVIL, labels=EVIL, level=EVIL, kind=EVIL, summary=EVIL, told=True),
+            sample("event", NOW + 1, host=EVIL, why=EVIL, value=HUGE),
         ]
     )
     letters = DeadLetterFile(hostpulse.data / DEAD_LETTER_FILE)
@@ -42,6 +56,9 @@ SHOWN = [
     *(("history", USED, "--format", form, *UNTIL) for form in ("table", "plot")),
     *(("history", USED, "--every", every, "--format", "plot", *UNTIL) for every in ("raw", "5s", "1m")),
     *(("history", f"system.{name}", "--every", "raw", *UNTIL) for name in ("platform", "uptime_seconds", "processes")),
+    ("alerts", "history", "--all", *UNTIL),
+    ("history", "event.summary", "--format", "table", *UNTIL),
+    ("export", "event", *ALL),
     ("export", "disk_mount", *ALL),
     ("export", "system", *ALL, "--format", "jsonl"),
     ("deadletter", "list"),
@@ -82,6 +99,18 @@ def test_a_line_of_up_says_any_name_and_any_number(subsystem: str, fields: Disk)
     assert "\n" not in line
 
 
+def test_up_says_what_was_told_of_an_alert(capsys: pytest.CaptureFixture[str]) -> None:
+    view = View(console=Console(file=sys.stdout, width=200))
+    view.show(sample("event", NOW, kind="fired", level="critical", summary=f"/ is full {EVIL}", told=True))
+    view.show(sample("event", NOW, kind="eased", level="warning", summary="better", told=False, why="not over"))
+    view.show(sample("event", NOW))
+    view.refresh()
+    shown = capsys.readouterr().out
+    assert shown.startswith("alert      critical: / is full =1")
+    assert shown.count("\n") == 1
+    assert not STEERS.search(shown)
+
+
 def test_a_name_with_braces_is_shown_as_it_is() -> None:
     latest = LatestFields()
     latest.add(Disk(mount={"/media/{x}": DiskMount(used_percent=7.25)}))
@@ -104,3 +133,11 @@ def test_a_chart_of_the_largest_numbers() -> None:
 def test_every_kind_of_dead_letter_can_be_chosen(evil: Hostpulse, kind: str) -> None:
     done = evil.run("deadletter", "list", "--kind", kind)
     assert done.returncode == 0, done.stderr
+
+
+def test_the_line_of_a_consumer_has_all_its_roles() -> None:
+    latest = LatestFields()
+    latest.add(Consumer(missing_messages=3, member={"store": ConsumerMember(memory_bytes=34 << 20, stored_rows=120)}))
+    assert line_of("consumer", latest.values) == "34.0 MiB · 120 rows stored · 3 missing"
+    latest.add(Consumer(missing_messages=0, member={"alerts": ConsumerMember(memory_bytes=34 << 20, firing_alerts=1)}))
+    assert line_of("consumer", latest.values) == "34.0 MiB · 120 rows stored · 1 alert fires"

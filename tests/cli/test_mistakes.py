@@ -19,7 +19,7 @@ from hostpulse.bus.mqtt import MqttOptions
 from hostpulse.consumer.service import ConsumerOptions
 
 from ..brokers import Broker
-from .support import Hostpulse, eventually, sample
+from .support import SECONDS, Hostpulse, eventually, sample
 
 NOW = 1_780_000_000_000
 NOBODY = 65534
@@ -74,7 +74,7 @@ def test_a_wrong_variable(hostpulse: Hostpulse) -> None:
         ([], "the following arguments are required: COMMAND; see hostpulse --help"),
         (["exprot"], "there is no command 'exprot'; did you mean export?"),
         (["\x1b[2J"], (r"there is no command '\x1b[2J'; there are up, publish, consume, history, export, import, "
-         "rules, deadletter, check, config, influxdb, stack, simulate, schema, version")),
+         "alerts, rules, deadletter, check, config, influxdb, stack, simulate, schema, version")),
         (["export"], "the following arguments are required: TABLE; see hostpulse export --help"),
         (["export", "cpus"], "there is no table 'cpus'; did you mean cpu?"),
         (["export", "cpu", "--fields", "utilisation_percent"],
@@ -90,6 +90,10 @@ def test_a_wrong_variable(hostpulse: Hostpulse) -> None:
          "cpu has no field 'utilisation_percent'; did you mean utilization_percent?"),
         (["history", "cup.load_average_1m"], "there is no table 'cup'; did you mean cpu?"),
         (["history", "system.kernel", "--format", "plot"], "system.kernel is text and has no plot; use --format table"),
+        (["history", "event.value", "--format", "plot"],
+         "event.value is of single events and has no plot; use --format table"),
+        (["history", "event.told", "--every", "1m"],
+         "event told is of single events and has no mean; ask for them as they are"),
         (["history", "system.kernel", "--every", "1m"],
          "system kernel is text and has no mean; ask for the values as they are"),
         (["history", "cpu.load_average_1m", "--every", "often"],
@@ -227,7 +231,7 @@ def test_a_data_directory_without_rights(open_home: Path, command: str) -> None:
         input=msgspec.json.encode(options).decode() if command == "consume" else "",
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
     )
     line = last_line(done)
@@ -320,7 +324,7 @@ def test_a_reader_that_has_enough(hostpulse: Hostpulse, arguments: list[str]) ->
     first = os.read(reading, 1)
     os.close(reading)
     assert first
-    assert running.process.wait(60) in {0, -signal.SIGPIPE}
+    assert running.process.wait(SECONDS) in {0, -signal.SIGPIPE}
     assert running.output == ""
 
 

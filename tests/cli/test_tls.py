@@ -84,13 +84,13 @@ def test_each_mistake_has_its_line(
     ]  # fmt: skip
     for broker, changes, words in mistakes:
         settings = options(broker, certificates, **changes)
+        halves = [hostpulse.start(command, *settings) for command in ("publish", "consume")]
         done = hostpulse.run("check", *settings)
         failed = [line for line in (done.stdout + done.stderr).splitlines() if not line.startswith(("ok ", "-- "))]
         assert len(failed) == 1, (changes, failed)
         assert words in failed[0], changes
         assert done.returncode in {1, 2}
-        for command in ("publish", "consume"):
-            running = hostpulse.start(command, *settings)
+        for running in halves:
             running.says(words)
             said = [line for line in running.output.splitlines() if not line.startswith("INFO")]
             assert len(said) == 1, running.output

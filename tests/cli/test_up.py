@@ -18,7 +18,7 @@ import psutil
 import pytest
 
 from ..brokers import Broker
-from .support import STOP_SECONDS, Hostpulse, Running, eventually, is_gone, stopped
+from .support import SECONDS, STOP_SECONDS, Hostpulse, Running, eventually, is_gone, stopped
 
 PARTS = {"publisher": "hostpulse.publisher", "consumer": "hostpulse.consumer", "broker": "nats-server"}
 
@@ -35,51 +35,6 @@ def assert_all_gone(processes: list[psutil.Process]) -> None:
     assert len(processes) >= 2
     for process in processes:
         eventually(lambda process=process: is_gone(process), what=process)
-
-
-def test_export_prints_rows_within_seconds(shared: Hostpulse, up: Running) -> None:
-    eventually(lambda: shared.count() >= 3, what=lambda: up.output)
-    done = shared.run("export", "cpu", "--since", "1m", "--host", "web-1")
-    assert (done.returncode, done.stderr) == (0, "")
-    header, *rows = done.stdout.splitlines()
-    assert header.startswith("timestamp,host,utilization_percent,")
-    assert len(rows) >= 3
-    assert all(re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z,web-1,", row) for row in rows)
-
-
-def test_it_says_what_it_does_and_where_the_data_is(shared: Hostpulse, up: Running) -> None:
-    for subsystem in ("cpu", "memory", "disk", "network", "system"):
-        up.says(f"{subsystem:10} ")
-    lines = up.output.splitlines()
-    for expected in (
-        "hostpulse 0.1.0 on web-1, every 0.5 s",
-        f"data       {shared.data}",
-        f"broker     embedded nats-server on 127.0.0.1:{shared.port}, user hostpulse,",
-        f"           password in {shared.data / 'broker' / 'password'}",
-        f"consumer   writes {shared.history}",
-        f"publisher  sends to 127.0.0.1:{shared.port} as hostpulse/web-1/…",
-    ):
-        assert lines.count(expected) == 1, up.output
-    for subsystem in ("cpu", "memory", "disk", "network", "system"):
-        assert len([line for line in lines if line.startswith(f"{subsystem:10} ")]) == 1, up.output
-    assert "\x1b" not in up.output
-    assert up.process.poll() is None
-
-
-def test_nothing_is_missing_from_the_first_message_on(shared: Hostpulse, up: Running) -> None:
-    eventually(lambda: shared.count() >= 5, what=lambda: up.output)
-    shared.assert_nothing_is_missing()
-
-
-def test_a_second_one_on_the_same_data_is_refused(shared: Hostpulse, up: Running) -> None:
-    done = shared.run("up")
-    assert done.returncode == 1
-    assert done.stdout == ""
-    assert done.stderr.splitlines() == [
-        f"hostpulse: hostpulse up already runs for {shared.data} (pid {up.process.pid}):"  # noqa: ISC004
-        " stop it first, or set another data_dir"
-    ]
-    assert up.process.poll() is None
 
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
@@ -220,7 +175,7 @@ class Terminal:
         os.write(self._master, text)
 
     def wait(self) -> int:
-        code = self.process.wait(60)
+        code = self.process.wait(SECONDS)
         self._thread.join(10)
         os.close(self._master)
         return code

@@ -17,7 +17,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from ..brokers import free_port
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-SECONDS = 60  # ends a test that fails
+SECONDS = 120  # ends a test that fails
 LONG_RUNNING = ("mosquitto", "influxdb", "publisher", "consumer")
 ONE_SHOTS = ("secrets", "influxdb-setup")
 SECRETS = ("mosquitto", "influxdb", "publisher", "consumer", "reader", "grafana")
@@ -56,7 +56,7 @@ class Stack:
         }
 
     def compose(self, *arguments: str, check: bool = True, **options: Any) -> subprocess.CompletedProcess[str]:
-        options = {"capture_output": True, "text": True, "timeout": 200, "cwd": REPOSITORY} | options
+        options = {"capture_output": True, "text": True, "timeout": 400, "cwd": REPOSITORY} | options
         command = ["docker", "compose", "--project-name", self.project, *arguments]
         done = subprocess.run(command, env=self.environment, check=False, **options)
         assert not check or done.returncode == 0, (arguments, done.stdout[-2000:], done.stderr[-2000:])
@@ -139,7 +139,7 @@ for row in csv.DictReader(io.StringIO(urllib.request.urlopen(request).read().dec
 
 
 def docker(*arguments: str, check: bool = True) -> str:
-    done = subprocess.run(["docker", *arguments], check=False, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(["docker", *arguments], check=False, capture_output=True, text=True, timeout=120)
     assert not check or done.returncode == 0, (arguments, done.stderr)
     return done.stdout
 

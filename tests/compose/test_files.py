@@ -18,7 +18,7 @@ GPU = ("--file", "compose.yaml", "--file", "compose.gpu.yaml")
 
 def configuration(*arguments: str) -> dict[str, Any]:
     command = ["docker", "compose", *arguments, "config", "--format", "json"]
-    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     found: dict[str, Any] = json.loads(done.stdout)

@@ -117,7 +117,7 @@ def misspelt(draw: st.DrawFn) -> tuple[str, str]:
     return right, name
 
 
-@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.filter_too_much])
+@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow])
 @given(names=misspelt())
 def test_a_misspelt_key_is_named_with_the_right_one(directory: Path, names: tuple[str, str]) -> None:
     right, wrong = names

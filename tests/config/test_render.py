@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from hostpulse.bus.messages import SUBSYSTEMS
-from hostpulse.config.keys import KEYS, SECTIONS
+from hostpulse.config.keys import KEYS, SECTIONS, TABLES
 from hostpulse.config.render import GENERATED, example_file, settings_page, write_generated
 from hostpulse.config.settings import Settings
 from hostpulse.config.show import describe
@@ -35,6 +35,8 @@ def test_the_page_has_every_key_with_its_variable_and_meaning() -> None:
         assert f"| `{key.variable}` | {key.field.description} |" in row
     assert "| `interval` | number, 0.5 to 3600 | `2` | `HOSTPULSE_INTERVAL` |" in page
     assert "| `mqtt.password` | text, secret | none |" in page
+    assert "| `alerts.notify.NAME.apprise` | text or list of text, secret | none |" in page
+    assert "`HOSTPULSE_ALERTS__NOTIFY__NAME__GROUP_WAIT` |" in page
     assert '| `mqtt.protocol` | `"3.1.1"` or `"5"` | `"3.1.1"` |' in page
 
 
@@ -59,7 +61,11 @@ def test_the_example_without_its_comment_signs_has_every_key_and_default() -> No
         for name, value in tables.items()
         for inner in (value if isinstance(value, dict) else [""])
     }
-    assert leaves == set(KEYS)
+    assert leaves == set(KEYS) | set(TABLES)
+    for table, model in TABLES.items():
+        section, _, name = table.rpartition(".")
+        (one,) = tables[section][name].values()
+        assert set(one) == set(model.model_fields)
     example, default = Settings.model_validate(tables), Settings()
     for name, key in KEYS.items():
         extra = key.field.json_schema_extra

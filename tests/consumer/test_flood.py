@@ -18,9 +18,10 @@ import pytest
 from hostpulse.bus.codec import MAXIMUM_MESSAGE_BYTES
 from hostpulse.bus.mqtt import MqttOptions
 from hostpulse.consumer.dead_letter import DEAD_LETTER_FILE, DeadLetterFile
-from hostpulse.consumer.service import HISTORY_FILE, ConsumerOptions
+from hostpulse.consumer.service import ConsumerOptions
 from hostpulse.consumer.storage import RowQuery
 from hostpulse.consumer.storage.embedded import EmbeddedReader
+from hostpulse.consumer.stores import HISTORY_FILE
 
 from ..brokers import Broker
 from ..bus.clients import eventually, subscribe_and_leave
@@ -32,7 +33,7 @@ STRANGERS = 20_000
 REPEATED = 3
 MOST_LINES = 150
 GROWTH_MIB = 64
-SECONDS = 110
+SECONDS = 200
 CPU = b"hostpulse/good-1/cpu"
 BEGIN = time.time() - 86_400
 GOOD = message(host="good-1", age=NOW - BEGIN, load_average_1m=1)
@@ -112,7 +113,7 @@ class Publisher:
     """An MQTT client that sends what no client would."""
 
     def __init__(self, options: MqttOptions) -> None:
-        self._socket = socket.create_connection((options.host, options.port), timeout=30)
+        self._socket = socket.create_connection((options.host, options.port), timeout=90)
         self._send(0x10, b"\0\4MQTT\4\2\0\x3c\0\0")
         assert self._socket.recv(4) == b"\x20\x02\0\0"
         self._answers = b""
@@ -259,7 +260,7 @@ class Flood:
         self._publisher.drain()
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(600)
 def test_a_hundred_thousand_messages_of_strangers(
     broker: Broker, start: Callable[..., subprocess.Popen[bytes]], tmp_path: Path
 ) -> None:
@@ -287,7 +288,7 @@ def test_a_hundred_thousand_messages_of_strangers(
         eventually(everything_is_there, SECONDS)
     after, cpu = process.memory_info().rss, process.cpu_times()
     consumer.terminate()
-    assert consumer.wait(60) == 0
+    assert consumer.wait(120) == 0
     text = log.read_text()
     size = sum(path.stat().st_size for path in data.glob(f"{DEAD_LETTER_FILE}*"))
     sys.stdout.write(

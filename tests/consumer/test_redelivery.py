@@ -20,11 +20,12 @@ from hostpulse.bus.messages import TABLES, Cpu, CpuCore, Network, NetworkInterfa
 from hostpulse.bus.mqtt import Batch, MqttOptions, Receiver
 from hostpulse.bus.topics import Topics
 from hostpulse.consumer.dead_letter import DeadLetterFile
-from hostpulse.consumer.service import HISTORY_FILE, ConsumerOptions
+from hostpulse.consumer.service import ConsumerOptions
 from hostpulse.consumer.storage import Reader, Row, RowQuery, Writer
 from hostpulse.consumer.storage.embedded import EmbeddedReader, EmbeddedWriter
 from hostpulse.consumer.storage.influxdb import InfluxReader, InfluxWriter
 from hostpulse.consumer.store import StoreRole
+from hostpulse.consumer.stores import HISTORY_FILE
 
 from ..brokers import Broker
 from ..bus.clients import Collector, Feeder, eventually, subscribe_and_leave
@@ -229,7 +230,7 @@ def test_a_consumer_that_is_killed_between_storing_and_acknowledging(
             )
         )
         killed = subprocess.run(
-            [sys.executable, "-c", KILLED], input=options, stdout=subprocess.PIPE, timeout=60, check=False
+            [sys.executable, "-c", KILLED], input=options, stdout=subprocess.PIPE, timeout=120, check=False
         )
         assert killed.returncode == -9
         stored = int(killed.stdout)
@@ -244,7 +245,7 @@ def test_a_consumer_that_is_killed_between_storing_and_acknowledging(
             eventually(lambda: len(proxy.conversations) > 1 and len(acknowledged(proxy.conversations[1])) >= len(sent))
         finally:
             consumer.terminate()
-            assert consumer.wait(30) == 0
+            assert consumer.wait(90) == 0
         talk = proxy.conversations[1]
         assert acknowledged(talk) == delivered(talk)
     assert_nothing_is_left(broker)

@@ -255,7 +255,7 @@ def test_the_writer_that_has_the_store_does_it(
     consumer = threading.Thread(target=consume)
     consumer.start()
     try:
-        assert ready.wait(30)
+        assert ready.wait(90)
         assert hand_over(dead_letters, tmp_path / "history.db", role) == Retried(stored=1, failed=1)
     finally:
         ended.set()

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from hostpulse.bus.codec import MAXIMUM_MESSAGE_BYTES
 from hostpulse.bus.inventory import Inventory, Processor
+from hostpulse.bus.messages import Event
 from hostpulse.bus.mqtt import Batch
 from hostpulse.bus.topics import Topics
 from hostpulse.consumer.dead_letter import DeadLetterFile
@@ -152,6 +153,17 @@ def test_a_dead_letter_file_that_cannot_be_written_keeps_it_too(
     assert dead_letters.counts == {}
 
 
+def test_events_are_stored_like_samples_unless_the_broker_kept_them(
+    role: StoreRole, writer: FakeWriter, batch: MakeBatch, dead_letters: DeadLetterFile
+) -> None:
+    topic = "hostpulse/web-1/event"
+    event = message("event", kind="fired", level="critical", told=True)
+    role.take(batch((topic, event), (topic, b"{"), (topic, event), retained=(2,)))
+    [stored] = writer.samples
+    assert stored.fields == Event(kind="fired", level="critical", told=True)
+    assert [letter["kind"] for letter in letters(dead_letters)] == ["malformed"]
+
+
 def test_retained_samples_and_other_talk_are_ignored(
     role: StoreRole, writer: FakeWriter, batch: MakeBatch, dead_letters: DeadLetterFile
 ) -> None:
@@ -159,7 +171,7 @@ def test_retained_samples_and_other_talk_are_ignored(
         batch(
             (CPU, message()),
             ("hostpulse/web-1/nonsense", b"{"),
-            ("hostpulse/web-1/event", b"{"),
+            ("hostpulse/web-1/check", b"{"),
             ("hostpulse/web-1/replay", b"{"),
             (STATUS, b"online"),
             retained=(0, 1, 4),
@@ -299,7 +311,9 @@ VALUES = JSON | st.sampled_from(
 )
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(
     host=st.sampled_from(["web-1", "web_x2D1", "\ud800", "_xFF", "a\x00b"]) | TEXT.filter(lambda text: "/" not in text),
     leaf=st.sampled_from(["cpu", "system", "disk", "status", "info"]),

@@ -12,7 +12,7 @@ from hostpulse.consumer.storage.options import InfluxOptions
 from ..brokers import Broker
 from ..influxdb import OwnInfluxServer
 from .processes import PLAIN, Around, Consumer, Hosts
-from .report import FOUND, Result, heading, line
+from .report import Result, keep, line
 from .scenario import Scenario
 
 GROUPS = 4  # processes of hosts, which can be killed one by one
@@ -40,9 +40,11 @@ def make_scenario(
     seed = int(request.config.getoption("fault_seed")) or int(time.time())  # type: ignore[arg-type]
 
     def report(result: Result) -> None:
-        request.config.stash.setdefault(FOUND, []).append(result)
+        keep(result, request.node)
         plugins = request.config.pluginmanager
         reporter: Any = plugins.get_plugin("terminalreporter")
+        if reporter is None:  # this is a worker of pytest-xdist; the table comes at the end
+            return
         capture: Any = plugins.get_plugin("capturemanager")
         with capture.global_and_fixture_disabled():
             reporter.write_line("")
@@ -108,11 +110,3 @@ def make_scenario(
 def influxdb(killable_influx_server: OwnInfluxServer) -> InfluxOptions:
     """A bucket of a server that can be killed."""
     return killable_influx_server.options(f"faults-{uuid.uuid4()}")
-
-
-def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    found = config.stash.get(FOUND, [])
-    if found:
-        terminalreporter.section("faults")
-        for text in (heading(), *map(line, found)):
-            terminalreporter.write_line(text)

@@ -9,11 +9,12 @@ from msgspec.structs import replace
 
 from hostpulse.bus.mqtt import MqttOptions
 from hostpulse.cli.launch import command_of, encode_options
-from hostpulse.consumer.service import HISTORY_FILE, ConsumerOptions
+from hostpulse.consumer.service import ConsumerOptions
 from hostpulse.consumer.storage import NoHistoryError, Reader
 from hostpulse.consumer.storage.embedded import EmbeddedReader
 from hostpulse.consumer.storage.influxdb import InfluxReader
 from hostpulse.consumer.storage.options import InfluxOptions
+from hostpulse.consumer.stores import HISTORY_FILE
 from hostpulse.publisher.collectors import Choice
 from hostpulse.publisher.outbox.ranges import Ranges
 from hostpulse.publisher.outbox.segment import Segment

@@ -1,10 +1,13 @@
-"""What the scenarios have found: a line for each when it is over, and a table at the end."""
+"""What the scenarios have found: a line for each when it is over, and a table at the end.
+
+The figures travel with the report of their test, for under pytest-xdist the table is made in another process.
+"""
 
 from typing import NamedTuple
 
 import pytest
 
-__all__ = ["FOUND", "Result", "heading", "line"]
+__all__ = ["Result", "heading", "keep", "line", "results_of"]
 
 
 class Result(NamedTuple):
@@ -33,9 +36,26 @@ class Result(NamedTuple):
     recovery_seconds: float
 
 
-FOUND: pytest.StashKey[list[Result]] = pytest.StashKey()
+_PROPERTY = "faults"
 _COLUMNS = ("faults", "messages", "missing", "waiting", "duplicates", "asked for", "recovery s", "seed")
 _NAME_WIDTH = 58
+
+
+def keep(result: Result, node: pytest.Item) -> None:
+    """Note what a test has found, for `results_of`."""
+    node.user_properties.append((_PROPERTY, tuple(result)))
+
+
+def results_of(reporter: pytest.TerminalReporter) -> list[Result]:
+    """Return what all tests have noted, in the order in which they ended."""
+    return [
+        Result(*values)
+        for reports in reporter.stats.values()
+        for report in reports
+        if isinstance(report, pytest.TestReport) and report.when == "call"
+        for name, values in report.user_properties
+        if name == _PROPERTY and isinstance(values, tuple)
+    ]
 
 
 def heading() -> str:

@@ -8,9 +8,9 @@ from typing import Any
 
 import msgspec
 
-from hostpulse.bus.codec import Envelope, Sample
+from hostpulse.bus.codec import NO_INTERVAL, Envelope, Sample
 from hostpulse.bus.fields import Field, Fields, Unit
-from hostpulse.bus.messages import SUBSYSTEMS, TABLES
+from hostpulse.bus.messages import EVENT, SUBSYSTEMS, TABLES, Event
 
 __all__ = ["ODD_MOUNT", "TROUBLED", "WELL", "messages"]
 
@@ -62,6 +62,8 @@ TROUBLE = {
     "battery": {"mains": False, "charge_percent": 9.0},
     "publisher_collector": {"state": "stalled"},
 }
+EVENT_EVERY = 20
+"""Of so many messages of the troubled host one is followed by an event."""
 GROWING = {("memory", "oom_kills"), ("publisher", "dropped_messages")}
 
 
@@ -94,10 +96,27 @@ def _fields(subsystem: str, moment: float, *, troubled: bool, number: int) -> Fi
     return msgspec.convert(made, SUBSYSTEMS[subsystem])
 
 
+def _event(number: int) -> Event:
+    fires = number % 2 == 0
+    event = Event(
+        rule="disk_full",
+        labels=f"mount={ODD_MOUNT}",
+        kind="fired" if fires else "resolved",
+        before="ok" if fires else "critical",
+        level="critical" if fires else "ok",
+        summary="98 % full" if fires else "40 % full",
+        told=number % 4 != 3,
+    )
+    if not event.told:
+        event.why = "nobody was told of it"
+    return event
+
+
 def messages(host: str, start: float, stop: float, *, interval: float, troubled: bool = False) -> Iterator[Sample]:
     """Yield what a host says from one moment to another, in seconds since the epoch.
 
-    The troubled one loses a message of each subsystem in its last 20 minutes.
+    The troubled one loses a message of each subsystem in its last 20 minutes, and an alert of it fires and resolves by
+    turns; it fires at last. Of every other end nobody is told.
     """
     for number in itertools.count():
         moment = start + number * interval
@@ -105,13 +124,18 @@ def messages(host: str, start: float, stop: float, *, interval: float, troubled:
             return
         lost = troubled and moment > stop - 1200
         for subsystem in SUBSYSTEMS:
+            if subsystem == EVENT and not (troubled and number % EVENT_EVERY == 0):
+                continue
             envelope = Envelope(
                 v=1,
                 host=host,
                 subsystem=subsystem,
                 timestamp=datetime.fromtimestamp(math.floor(moment), UTC),
-                sequence=number + 1 + lost,
+                sequence=(number // EVENT_EVERY if subsystem == EVENT else number) + 1 + lost,
                 session=datetime(2026, 1, 1, tzinfo=UTC),
-                interval=interval,
+                interval=NO_INTERVAL if subsystem == EVENT else interval,
             )
-            yield Sample(envelope, _fields(subsystem, moment, troubled=troubled, number=number))
+            if subsystem == EVENT:
+                yield Sample(envelope, _event(number // EVENT_EVERY))
+            else:
+                yield Sample(envelope, _fields(subsystem, moment, troubled=troubled, number=number))

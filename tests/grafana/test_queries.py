@@ -1,5 +1,6 @@
 """Every query of every dashboard runs on a real InfluxDB, with the least of rights, and finds what its panel shows."""
 
+import itertools
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -21,7 +22,8 @@ def panels(*types: str) -> list[Any]:
 
 
 PANELS = panels()
-OVER_TIME = panels("timeseries", "status-history")
+# Single events have no minutes, so what is made of them is read from themselves however long the range is.
+OVER_TIME = [one for one in panels("timeseries", "status-history") if "Number of alerts" not in str(one.id)]
 ALERTS = [one for one in PANELS if str(one.id).startswith("alerts: ")]
 VARIABLES = [
     pytest.param(dashboard, variable, id=f"{name}: {variable['name']}")
@@ -125,6 +127,37 @@ def test_a_host_that_is_silent_for_longer_than_the_range_is_not_forgotten(histor
         (frame,) = history.grafana(HOUR / 12).ask(panel["targets"][0]["query"], {"host": [WELL, TROUBLED]})
         assert frame.columns["host"] == [TROUBLED]
         assert frame.columns["silent_seconds"] == [pytest.approx(600, abs=31)]
+
+
+def alerts_panel(title: str) -> str:
+    (panel,) = (one for one in panels_of(DASHBOARDS["alerts"]) if one["title"] == title)
+    return str(panel["targets"][0]["query"])
+
+
+def test_what_was_told_and_what_fires(history: History) -> None:
+    """The troubled host fires and resolves by turns every ten minutes, from four hours to twenty minutes ago."""
+    choices = {"host": [WELL, TROUBLED]}
+    (told,) = history.grafana(3 * HOUR).ask(alerts_panel("What was told"), choices)
+    assert told.columns["kind"][:4] == ["fired", "resolved", "fired", "fired"]
+    assert told.columns["time"] == sorted(told.columns["time"], reverse=True)
+    assert set(told.columns["host"]) == {TROUBLED}
+    for age, expected in ((3 * HOUR, ["critical"]), (HOUR / 12, ["critical"])):
+        (fires,) = history.grafana(age).ask(alerts_panel("Alerts that fire"), choices)
+        assert (fires.columns["host"], fires.columns["level"]) == ([TROUBLED], expected)
+    assert history.grafana(3 * HOUR, 1500).ask(alerts_panel("Alerts that fire"), choices) == []
+
+
+def test_how_many_alerts_fire(history: History) -> None:
+    query, choices = alerts_panel("Number of alerts that fire"), {"host": [WELL, TROUBLED]}
+    (counts,) = history.grafana(3 * HOUR - 60).ask(query, choices)
+    values = counts.columns["_value"]
+    assert set(values) == {0, 1}
+    assert sum(one != other for one, other in itertools.pairwise(values)) == 16
+    # Nothing happened in the last five minutes: what fired before goes on, from the begin of the range to its end.
+    (counts,) = history.grafana(HOUR / 12).ask(query, choices)
+    assert counts.columns["_value"] == [1, 1]
+    first, last = counts.columns["Time"]
+    assert (last - first).total_seconds() == pytest.approx(300, abs=2)
 
 
 @pytest.mark.parametrize("choices", [{**ONE, "host": WELL}, EVERY], ids=["one", "all"])

@@ -18,7 +18,7 @@ from hostpulse.bus.codec import Sample, decode
 from hostpulse.bus.topics import Topics
 
 HOST = "desk top"
-DEADLINE_SECONDS = 30.0
+DEADLINE_SECONDS = 90.0
 
 
 class Subscriber:

@@ -502,7 +502,9 @@ def tree(request: pytest.FixtureRequest, tree_of: Callable[[str], Any]) -> Any:
     return tree_of(request.param)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(data=st.data())
 def test_broken_file_of_sysfs_costs_no_more_than_its_value(
     data: st.DataObject, tree: Any, read_message: Reader

@@ -16,6 +16,8 @@ from hostpulse.publisher.collectors.portable import build_portable
 from hostpulse.publisher.collectors.registry import Choice, build
 from hostpulse.publisher.machine import Machine
 
+from ..attempts import some_attempts
+
 Reader = Callable[[Any], dict[str, Any]]
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="compares with the collectors of Linux")
 
@@ -45,6 +47,7 @@ def test_every_one_makes_a_message(read_message: Reader) -> None:
                 assert collector.name in {"sensors", "disk_mounts"}
 
 
+@some_attempts
 def test_memory_is_that_of_linux(read_message: Reader) -> None:
     ours, details, other = (read_message(one) for one in (linux("memory"), linux("memory_details"), portable("memory")))
     assert other["total_bytes"] == details["total_bytes"]
@@ -54,6 +57,7 @@ def test_memory_is_that_of_linux(read_message: Reader) -> None:
     assert other["used_bytes"] + other["available_bytes"] == other["total_bytes"]
 
 
+@some_attempts
 def test_processor_is_that_of_linux() -> None:
     ours, other = linux("cpu"), portable("cpu")
     for collector in (ours, other):

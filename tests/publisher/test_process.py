@@ -51,8 +51,8 @@ def test_life_of_a_publisher(tree_of: Callable[[str], Any], subscribe: Any, publ
     assert {topic for topic, _, retained in late.messages if retained} == {STATUS, INFO}
 
     process.send_signal(signal.SIGTERM)
-    subscriber.wait_for(lambda: subscriber.last(STATUS) == b"offline", seconds=10)
-    _, talk = process.communicate(timeout=10)
+    subscriber.wait_for(lambda: subscriber.last(STATUS) == b"offline")
+    _, talk = process.communicate(timeout=DEADLINE_SECONDS)
     assert process.returncode == 0
     assert b"Traceback" not in talk
     assert subscriber.messages[-1][0] == STATUS  # nothing after it
@@ -87,7 +87,7 @@ def test_second_start_is_a_new_session(tree_of: Callable[[str], Any], subscribe:
         process = publish(tree, choice={"disable": ["disk", "sensors"]})
         subscriber.wait_for(lambda before=count: len(subscriber.messages) > before + 8)
         process.send_signal(signal.SIGINT)
-        process.communicate(timeout=10)
+        process.communicate(timeout=DEADLINE_SECONDS)
         assert process.returncode == 0
     subscriber.wait_for(lambda: subscriber.last(STATUS) == b"offline")
     sessions: dict[Any, list[int]] = {}
@@ -112,7 +112,7 @@ def test_what_was_sampled_without_a_broker_follows(
     found = [one.envelope.sequence for one in subscriber.samples() if one.envelope.subsystem == "cpu"]
     assert found == list(range(found[0], found[0] + len(found)))
     process.send_signal(signal.SIGTERM)
-    _, talk = process.communicate(timeout=10)
+    _, talk = process.communicate(timeout=DEADLINE_SECONDS)
     assert process.returncode == 0
     assert talk.count(b"WARNING") == 1  # the refused connection is said once, not at each attempt
     assert b"connected to broker" in talk

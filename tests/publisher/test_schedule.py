@@ -63,7 +63,7 @@ class Stage:
             goal = self.wakes + results
         readings = self.schedule.run()
         with self.woken:
-            assert self.woken.wait_for(lambda: self.wakes >= goal, timeout=30)
+            assert self.woken.wait_for(lambda: self.wakes >= goal, timeout=90)
         if results:
             readings += self.schedule.run()
         self.readings += readings
@@ -75,7 +75,7 @@ class Stage:
 
     def wait_for(self, condition: Callable[[], bool]) -> None:
         with self.woken:
-            assert self.woken.wait_for(condition, timeout=30)
+            assert self.woken.wait_for(condition, timeout=90)
 
     def hang(self) -> None:
         """Hang until the test is over."""

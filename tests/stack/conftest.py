@@ -17,9 +17,9 @@ def eventually() -> Callable[[Callable[[], object]], None]:
     """Wait until something is true; the deadline is only there to end a failing test."""
 
     def wait(condition: Callable[[], object]) -> None:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 90
         while not condition():
-            assert time.monotonic() < deadline, "it did not happen within 30 s"
+            assert time.monotonic() < deadline, "it did not happen within 90 s"
             time.sleep(0.01)
 
     return wait

@@ -49,7 +49,7 @@ def client(endpoint, client_id, *, subscribe=None, received=None):
     paho.connect(endpoint.host, endpoint.port)
     paho.loop_start()
     try:
-        assert ready.wait(30)
+        assert ready.wait(90)
         yield paho
     finally:
         paho.disconnect()
@@ -69,7 +69,7 @@ def kill(broker):
 
 
 def take(received, count):
-    return [received.get(timeout=30) for _ in range(count)]
+    return [received.get(timeout=90) for _ in range(count)]
 
 
 def test_construction_has_no_effect(tmp_path, free_port):
@@ -236,7 +236,7 @@ def test_queue_session_and_retained_messages_survive_kill_9(tmp_path, free_port,
                 publish(paho, f"hostpulse/host-{host}/info", b"retained %d" % host, retain=True)
 
         killed = kill(broker)
-        assert "broker ended after " in str(deaths.get(timeout=30))
+        assert "broker ended after " in str(deaths.get(timeout=90))
         eventually(lambda: broker.pid not in {None, killed})
         running = find_running(tmp_path)
         assert running == endpoint
@@ -247,7 +247,7 @@ def test_queue_session_and_retained_messages_survive_kill_9(tmp_path, free_port,
             # Not in order: what does not fit into the window beside the retained messages comes again after ack_wait.
             missing = {b"%d" % number for number in range(1500)} | {b"retained %d" % host for host in range(20)}
             while missing:
-                missing.discard(received.get(timeout=30).payload)
+                missing.discard(received.get(timeout=90).payload)
         received = queue.Queue()
         with client(endpoint, "newcomer", subscribe="hostpulse/+/info", received=received):
             assert {(message.topic, message.retain) for message in take(received, 20)} == {
@@ -274,7 +274,7 @@ def test_a_death_is_reported_with_the_last_error_of_the_log(tmp_path, free_port)
         configuration["jetstream"]["store_dir"] = str(tmp_path / "broker/password")
         (tmp_path / "broker/nats.json").write_text(json.dumps(configuration))
         kill(broker)
-        killed, failed = deaths.get(timeout=30), deaths.get(timeout=30)
+        killed, failed = deaths.get(timeout=90), deaths.get(timeout=90)
         assert (killed.reason, killed.last_line) == ("SIGKILL", "")
         assert failed.reason == "exit code 1"
         assert "not a directory" in failed.last_line

@@ -91,7 +91,7 @@ def connects(port: int, username: str, password: str) -> bool:
     client.on_connect = connected
     client.connect("127.0.0.1", port)
     client.loop_start()
-    assert answer.wait(30)
+    assert answer.wait(90)
     client.disconnect()
     client.loop_stop()
     return accepted[0]

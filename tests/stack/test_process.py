@@ -33,10 +33,10 @@ class Stage:
         return child
 
     def line(self):
-        return self.lines.get(timeout=30)
+        return self.lines.get(timeout=90)
 
     def death(self):
-        return self.deaths.get(timeout=30)
+        return self.deaths.get(timeout=90)
 
 
 @pytest.fixture(params=["prctl", "guard"])
@@ -140,7 +140,7 @@ def test_it_is_started_again_with_growing_delays(stage):
     stage.child("raise SystemExit(3)", backoff=backoff, on_start=pids.put).start()
     deaths = [stage.death() for _ in range(4)]
     assert [death.delay for death in deaths] == [0.001, 0.002, 0.004, 0.004]
-    assert len({pids.get(timeout=30) for _ in range(4)}) == 4
+    assert len({pids.get(timeout=90) for _ in range(4)}) == 4
 
 
 def test_a_long_run_is_forgiven(stage):
@@ -222,7 +222,7 @@ def test_a_callback_that_raises_stops_nothing(stage):
         raise BrokenPipeError
 
     stage.child("print('first'); print('last')", on_line=fail).start()
-    assert ended.wait(30)
+    assert ended.wait(90)
 
 
 def run_guard(mode, number, *command, drain=10.0):

@@ -102,7 +102,7 @@ from hostpulse.consumer.storage.embedded import open_reader, open_writer
 
     def run(statements: str, *arguments: object) -> str:
         child = start_python(imports + DROP_RIGHTS + statements, *arguments, cwd="/")
-        output, errors = child.communicate(timeout=60)
+        output, errors = child.communicate(timeout=120)
         assert child.returncode == 0, errors
         return output
 

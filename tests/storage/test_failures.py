@@ -263,7 +263,7 @@ def test_a_reader_in_another_process_beside_the_writer(
     child = start_python(READING, path, 10_000)
     for first in range(0, 10_000, 50):
         writer.write(numbered(sample, first, 50))
-    output, errors = child.communicate(timeout=100)
+    output, errors = child.communicate(timeout=200)
     assert errors == ""
     assert int(output) == 10_000
 

@@ -26,6 +26,8 @@ SERIES = {"table": "cpu", "field": "user_percent", "start": 0, "end": 60, "every
         (lambda: SeriesQuery(**{**SERIES, "every": 1e300}), "wide"),
         (lambda: SeriesQuery(**{**SERIES, "field": "core"}), "no field 'core'"),
         (lambda: SeriesQuery(**{**SERIES, "table": "system", "field": "kernel"}), "is text"),
+        (lambda: SeriesQuery(**{**SERIES, "table": "event", "field": "value"}), "is of single events and has no mean"),
+        (lambda: SeriesQuery(**{**SERIES, "table": "event", "field": "told"}), "is of single events and has no mean"),
         (lambda: LatestQuery(table="", since=0), "no table ''"),
         (lambda: LatestQuery(table="cpu", since=-math.inf), "no|back"),
     ],

@@ -55,6 +55,21 @@ def summed_up(path: Path) -> int:
     return int(count)
 
 
+def test_events_are_not_summed_up(path: Path, sample: Make) -> None:
+    with open_writer(path, retention=3600, rollup_retention=7200) as writer, open_reader(path) as reader:
+        writer.write([sample("event", START + second * 1000, value=float(second), told=True) for second in range(120)])
+        while writer.maintain(SECONDS + 600).more:
+            pass
+        query = SeriesQuery(table="event", field="value", start=SECONDS, end=SECONDS + 600, every=None)
+        assert len(reader.series(query)[0].points) == 120
+        connection = sqlite3.connect(path)
+        assert [name for _, name, *_ in connection.execute("PRAGMA table_info(_minute_event)")] == ["id", "rows"]
+        connection.close()
+        while writer.maintain(SECONDS + 3600 + 120).more:
+            pass
+        assert reader.series(query) == []
+
+
 MOMENT = st.integers(0, 1200).map(lambda tenth: START + tenth * 900)  # 18 minutes
 BATCH = st.lists(
     st.tuples(st.sampled_from(["alpha", "beta", "gamma"]), MOMENT, st.none() | st.integers(-5, 5).map(lambda n: n / 4)),

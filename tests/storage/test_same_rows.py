@@ -80,7 +80,9 @@ def any_message(draw: st.DrawFn) -> tuple[str, str, dict[str, Any]]:
     return subsystem, draw(NAMES), fields
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(batch=st.lists(any_message(), min_size=1, max_size=10))
 def test_any_messages(batch: list[Any], influx_server: Any, tmp_path_factory: Any, sample: Make) -> None:
     samples = [
@@ -248,6 +250,59 @@ def test_text_and_flags(store: Store, sample: Make) -> None:
         (START, "alpha", "lo", "", 0),
     ]
     assert rows(reader, "battery", fields=("mains",)) == [(START, "alpha", 1), (START + 1000, "alpha", 0)]
+
+
+def test_events(store: Store, sample: Make) -> None:
+    writer, reader = store
+    fired = sample(
+        "event",
+        START,
+        sequence=1,
+        event_id="alpha/disk_full/mount=/@1769997599.000:fired",
+        rule="disk_full",
+        labels="mount=/",
+        kind="fired",
+        before="ok",
+        level="critical",
+        value=97.5,
+        limit=95.0,
+        summary='/ is "full", {97.5 %}',
+        told=True,
+        flapping=False,
+    )
+    resolved = sample("event", START + 1, sequence=2, kind="resolved", value_text="ok", told=False, why="nobody")
+    other = sample("event", START, "beta", kind="fired", level="warning")
+    assert writer.write([fired, resolved]).rows == 2
+    assert writer.write([fired, other, resolved]).rejected == ()  # as from a replay
+    columns = ("rule", "labels", "kind", "level", "value", "value_text", "limit", "summary", "told", "flapping", "why")
+    assert rows(reader, "event", fields=columns) == [
+        (
+            START,
+            "alpha",
+            "disk_full",
+            "mount=/",
+            "fired",
+            "critical",
+            97.5,
+            None,
+            95.0,
+            '/ is "full", {97.5 %}',
+            1,
+            0,
+            None,
+        ),
+        (START, "beta", None, None, "fired", "warning", None, None, None, None, None, None, None),
+        (START + 1, "alpha", None, None, "resolved", None, None, "ok", None, None, 0, None, "nobody"),
+    ]
+    assert [len(row) for row in rows(reader, "event")] == [2 + len(TABLES["event"].fields)] * 3
+    assert reader.count(RowQuery(table="event", start=SECONDS, end=SECONDS + 1)) == 3
+    found = reader.series(SeriesQuery(table="event", field="value", start=SECONDS, end=SECONDS + 1, every=None))
+    assert [(one.host, one.points) for one in found] == [("alpha", [Point(START, 97.5, 97.5, 97.5)])]
+    assert [one.sequence for batch in reader.numbers("event", SECONDS, SECONDS + 1, ("alpha",)) for one in batch] == [
+        1,
+        2,
+    ]
+    assert reader.hosts() == [Host("alpha", None, None), Host("beta", None, None)]
 
 
 def test_nothing_is_there(store: Store) -> None:

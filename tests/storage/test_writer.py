@@ -57,7 +57,9 @@ def struct_of(subsystem: str, map_name: str) -> Any:
     return getattr(messages, subsystem.capitalize() + map_name.capitalize())
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(batch=st.lists(samples(), max_size=12))
 def test_what_is_written_is_read_back_in_order_and_once(
     batch: list[Any], tmp_path_factory: pytest.TempPathFactory, sample: Make

@@ -19,9 +19,9 @@ from .schema import (
     ENVELOPE,
     TableInfo,
     minute_table,
-    numeric_fields,
     quoted,
     read_tables,
+    summed_fields,
 )
 
 __all__ = ["EmbeddedDump"]
@@ -83,7 +83,7 @@ class EmbeddedDump(EmbeddedReader):
 
     def pages(self, table: Table, after: int) -> Iterator[Page]:
         """Yield the rows of a table behind a position, -1 for all."""
-        numbers = [field.name for field in numeric_fields(table)]
+        numbers = [field.name for field in table.fields if field.type is not str]
         if table.map is None:
             numbers = [*ENVELOPE, *numbers]
         texts = [field.name for field in table.fields if field.type is str]
@@ -165,7 +165,7 @@ def _devices(connection: sqlite3.Connection, info: TableInfo) -> dict[int, Devic
 
 def _aggregates(table: Table, found: Iterable[Sequence[Any]], devices: dict[int, Device]) -> list[StoredRows]:
     """Return rows of minutes, those of each aggregate together; without the devices of which no number is known."""
-    names = tuple(field.name for field in numeric_fields(table))
+    names = tuple(field.name for field in summed_fields(table))
     blocks: dict[str, list[StoredRow]] = {aggregate: [] for aggregate in AGGREGATES}
     for row_id, _, *values in found:
         counts: _Values = [count or None for count in values[3::_OF_A_FIELD]]

@@ -13,7 +13,7 @@ from typing import Any
 
 from hostpulse.bus.fields import Table
 
-from .schema import DEVICE_BITS, DEVICE_MASK, MINUTE, TableInfo, minute_table, numeric_fields, quoted
+from .schema import DEVICE_BITS, DEVICE_MASK, MINUTE, TableInfo, minute_table, quoted, summed_fields
 
 __all__ = ["Rollup", "minute_columns", "summed_up"]
 
@@ -90,7 +90,7 @@ class Rollup:
 
 def minute_columns(table: Table) -> list[str]:
     """Return the columns of a table's minutes, in the order of `summed_up`."""
-    names = [f"{field.name}_{aggregate}" for field in numeric_fields(table) for aggregate in _FUNCTIONS]
+    names = [f"{field.name}_{aggregate}" for field in summed_fields(table) for aggregate in _FUNCTIONS]
     return ["id", "rows", *names]
 
 
@@ -98,7 +98,7 @@ def summed_up(table: Table) -> str:
     """Return the statement that sums up `:minute`: a row for each device."""
     values = [f"(:minute << {DEVICE_BITS}) | (id & {DEVICE_MASK})", "count(*)"]
     values += [
-        f"{function}({quoted(field.name)})" for field in numeric_fields(table) for function in _FUNCTIONS.values()
+        f"{function}({quoted(field.name)})" for field in summed_fields(table) for function in _FUNCTIONS.values()
     ]
     return (
         f"SELECT {', '.join(values)} FROM {quoted(table.name)} "  # noqa: S608 - names come from TABLES

@@ -3,7 +3,7 @@
     cpu, cpu_core, …    one wide table per entry of TABLES: `id`, then its fields; a subsystem's own table also has
                         `session` (milliseconds), `sequence` and `interval` (seconds) of its messages
     _minute_cpu, …      for each of them, minutes that were summed up: `id`, `rows` (raw rows in it), and for each
-                        field that is a number its `_mean`, `_minimum`, `_maximum` and `_count`
+                        field that has a mean its `_mean`, `_minimum`, `_maximum` and `_count`
     _table              number of each table, and `raw_start`: its raw rows of earlier minutes have been deleted
     _device             number of each device in its table; its id is table << 12 | device
     _touched            minutes with raw rows that are not summed up yet
@@ -37,9 +37,9 @@ __all__ = [
     "clamp_moment",
     "floor_minute",
     "minute_table",
-    "numeric_fields",
     "quoted",
     "read_tables",
+    "summed_fields",
     "upgrade",
 ]
 
@@ -107,9 +107,9 @@ def minute_table(table: Table) -> str:
     return f"_minute_{table.name}"
 
 
-def numeric_fields(table: Table) -> tuple[Field, ...]:
-    """Return the fields that can be summed up."""
-    return tuple(field for field in table.fields if field.type is not str)
+def summed_fields(table: Table) -> tuple[Field, ...]:
+    """Return the fields that are summed up."""
+    return tuple(field for field in table.fields if field.has_mean)
 
 
 def clamp_moment(seconds: float) -> int:
@@ -152,7 +152,7 @@ def _raw_columns(table: Table) -> Iterator[tuple[str, str]]:
 
 def _minute_columns(table: Table) -> Iterator[tuple[str, str]]:
     yield "rows", "INTEGER"
-    for field in numeric_fields(table):
+    for field in summed_fields(table):
         yield f"{field.name}_mean", "REAL"
         yield f"{field.name}_minimum", _SQL_TYPES[field.type]
         yield f"{field.name}_maximum", _SQL_TYPES[field.type]

@@ -71,12 +71,13 @@ def summing_up(
         tables: those that are meant.
         answer: Flux that makes the answer of what was stored; all of it by default, which a task throws away.
     """
+    summed = {name: table for name, table in tables.items() if any(field.has_mean for field in table.fields)}
     left_out = [f"r._field != {flux_text(name)}" for name in (*ENVELOPE, PRESENT)]
     left_out += [
         f"(r._measurement != {flux_text(table.name)} or r._field != {flux_text(field.name)})"
-        for table in tables.values()
+        for table in summed.values()
         for field in table.fields
-        if field.type is str
+        if not field.has_mean
     ]
     lines = [
         "rows = (start, stop, is_meant) => from(bucket: " + flux_text(bucket) + ")",
@@ -84,7 +85,7 @@ def summing_up(
         "    |> filter(fn: is_meant)",
         f"    |> filter(fn: (r) => {' and '.join(left_out)})",
     ]
-    for key, names in _by_key(tables).items():
+    for key, names in _by_key(summed).items():
         suffix = "" if key is None else f"_{key}"
         measurements = " or ".join(f"r._measurement == {flux_text(name)}" for name in names)
         lines += [

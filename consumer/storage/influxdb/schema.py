@@ -7,8 +7,8 @@
                         of a subsystem's own measurement that was imported without the numbers of its message.
                         `hostpulse_host`: what a host's retained `status` and `info` said.
                         `hostpulse_lease`: which of several consumers looks for what is missing; see `lease`.
-    <bucket>_minutes    the same measurements, tags and fields without text, a point for each minute and each value of
-                        the further tag `aggregate`: `mean`, `minimum`, `maximum`, `sum`, `count`
+    <bucket>_minutes    the same measurements and tags with the fields that have a mean, a point for each minute and
+                        each value of the further tag `aggregate`: `mean`, `minimum`, `maximum`, `sum`, `count`
 
 Timestamps are milliseconds.
 """

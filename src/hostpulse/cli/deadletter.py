@@ -19,8 +19,8 @@ from hostpulse.config.settings import Settings
 from hostpulse.consumer.dead_letter import DEAD_LETTER_FILE, DeadLetterFile, Entry
 from hostpulse.consumer.handover import retry_or_hand_over
 from hostpulse.consumer.letter import KeptLetter, Selection, encode
-from hostpulse.consumer.service import make_writer
 from hostpulse.consumer.store import StoreRole
+from hostpulse.consumer.stores import make_writer
 
 from .arguments import add_setting_options, influx_options, load_settings
 from .selection import moment

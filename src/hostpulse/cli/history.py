@@ -59,13 +59,14 @@ def run(arguments: argparse.Namespace) -> int:
         _print_metrics()
         return 0
     table, field = _metric(arguments.metric)
-    if arguments.format == "plot" and field.type is str:
-        raise UsageError(f"{arguments.metric} is text and has no plot; use --format table")
+    if arguments.format == "plot" and not field.has_mean:
+        what = "text" if field.type is str else "of single events"
+        raise UsageError(f"{arguments.metric} is {what} and has no plot; use --format table")
     start, end = time_range(arguments)
     width = max(_NARROWEST, shutil.get_terminal_size().columns - _LABEL - _AXIS)
     every = _every(arguments.every, end - start, width - 1 if arguments.format == "plot" else _ROWS)
-    if field.type is str and arguments.every is None:
-        every = None  # text has no mean
+    if not field.has_mean and arguments.every is None:
+        every = None
     if arguments.format == "plot" and every is not None and (end - start) / every > width - 1:
         raise UsageError(
             f"--every {arguments.every} makes a plot of {(end - start) / every:.0f} columns, here are {width - 1};"

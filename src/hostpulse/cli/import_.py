@@ -16,9 +16,9 @@ from hostpulse.bus.errors import UsageError
 from hostpulse.config.settings import Settings
 from hostpulse.consumer.dead_letter import DeadLetterFile
 from hostpulse.consumer.importing import Move, Positions, Report, Source, source_of
-from hostpulse.consumer.service import HISTORY_FILE
 from hostpulse.consumer.storage.influxdb import InfluxOptions, InfluxWriter, open_writer
 from hostpulse.consumer.storage.interface import table_named
+from hostpulse.consumer.stores import HISTORY_FILE
 
 from .arguments import add_setting_options, influx_target, load_settings
 from .progress import row_progress

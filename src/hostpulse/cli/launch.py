@@ -12,6 +12,8 @@ from typing import BinaryIO
 
 import msgspec
 
+from hostpulse.consumer.alerting.service import AlertOptions
+from hostpulse.consumer.roles import RolesOptions
 from hostpulse.consumer.service import ConsumerOptions
 from hostpulse.publisher.service import PublisherOptions
 from hostpulse.publisher.simulation import SimulationOptions
@@ -21,11 +23,13 @@ __all__ = ["become", "command_of", "encode_options"]
 
 _STANDARD_INPUT = 0
 
-ServiceOptions = PublisherOptions | ConsumerOptions | SimulationOptions
+ServiceOptions = PublisherOptions | ConsumerOptions | AlertOptions | RolesOptions | SimulationOptions
 
 _MODULES: dict[type[ServiceOptions], str] = {
     PublisherOptions: "hostpulse.publisher",
     ConsumerOptions: "hostpulse.consumer",
+    AlertOptions: "hostpulse.consumer.alerting",
+    RolesOptions: "hostpulse.consumer.roles",
     SimulationOptions: "hostpulse.publisher.simulation",
 }
 

@@ -22,8 +22,8 @@ __all__ = ["main"]
 DONE, FAILED, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
 
 _COMMANDS = (
-    *("up", "publish", "consume", "history", "export", "import", "rules", "deadletter", "check", "config"),
-    *("influxdb", "stack", "simulate", "schema", "version"),
+    *("up", "publish", "consume", "history", "export", "import", "alerts", "rules", "deadletter", "check"),
+    *("config", "influxdb", "stack", "simulate", "schema", "version"),
 )
 _STANDARD_OUTPUT = 1
 _COMMAND_INDENT = 4

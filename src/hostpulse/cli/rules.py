@@ -11,19 +11,23 @@ from datetime import datetime
 from pathlib import Path
 
 from hostpulse.bus.errors import UsageError
+from hostpulse.bus.mqtt import MqttOptions
 from hostpulse.bus.times import format_duration
 from hostpulse.config.rules import DEFAULT_RULES_FILE
 from hostpulse.config.settings import Settings
+from hostpulse.consumer.alerting.service import AlertOptions, RuleText
 from hostpulse.consumer.alerts import Rule, RulesError, Source, Transition, load_rules, parse_source
 from hostpulse.consumer.alerts.cases import CaseFile, CasesError, compare, load_cases, play
 from hostpulse.consumer.alerts.history import replay
 from hostpulse.consumer.alerts.metrics import hint
+from hostpulse.consumer.notifications import check_routes, unknown_tags
 
-from .arguments import add_setting_options, load_settings
+from .arguments import add_setting_options, influx_options, load_settings
+from .notifications import route_options
 from .selection import chosen, open_history, time_range
 from .terminal import clean
 
-__all__ = ["rule_sources"]
+__all__ = ["alert_options", "rule_sources"]
 
 _DEFAULTS = "config/alerts.toml"
 
@@ -65,14 +69,42 @@ def run(arguments: argparse.Namespace) -> int:
     return actions[arguments.action](arguments, settings)
 
 
+def alert_options(settings: Settings, mqtt: MqttOptions) -> AlertOptions:
+    """Return what the role `alerts` is told.
+
+    Raises:
+        UsageError: the rules cannot be used; with a line for each mistake.
+    """
+    texts = _texts(settings)
+    load_rules(parse_source(rules.name, rules.text) for rules in texts)  # a mistake is to be told here and now
+    routes = route_options(settings)
+    check_routes(routes)
+    return AlertOptions(
+        host=settings.host,
+        mqtt=mqtt,
+        data_dir=str(settings.data_dir),
+        rules=tuple(texts),
+        routes=routes,
+        prefix=settings.mqtt.prefix,
+        influxdb=influx_options(settings),
+        maximum_hosts=settings.store.maximum_hosts,
+        log_level=settings.log_level,
+    )
+
+
 def rule_sources(settings: Settings) -> list[Source]:
     """Return the rules in effect, unchecked: the default ones, and over them the user's.
 
     Raises:
         UsageError: the user's file cannot be read, or is no file of rules.
     """
+    return [parse_source(rules.name, rules.text) for rules in _texts(settings)]
+
+
+def _texts(settings: Settings) -> list[RuleText]:
     mine = settings.alerts.rules
-    return [_defaults(), *([] if mine is None else [_source(mine, "alerts.rules: ")])]
+    defaults = RuleText(_DEFAULTS, DEFAULT_RULES_FILE.read_text(encoding="utf-8"))
+    return [defaults, *([] if mine is None else [RuleText(str(mine), _read(mine, "alerts.rules: "))])]
 
 
 def _defaults() -> Source:
@@ -99,6 +131,8 @@ def _read(path: Path, option: str = "") -> str:
 def _check(arguments: argparse.Namespace, settings: Settings) -> int:
     sources = rule_sources(settings) if arguments.file is None else [_defaults(), _source(arguments.file)]
     rules = load_rules(sources)
+    for line in unknown_tags({rule.name: rule.notify for rule in rules}, route_options(settings)):
+        print(f"hostpulse: warning: {line}", file=sys.stderr)
     name = sources[-1].name
     own = 0 if len(sources) == 1 else len(sources[-1].rules)
     changed = "the default rules alone" if len(sources) == 1 else f"{own} in {name}"

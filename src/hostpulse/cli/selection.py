@@ -7,9 +7,9 @@ from pathlib import Path
 from hostpulse.bus.errors import UsageError
 from hostpulse.bus.times import parse_moment
 from hostpulse.config.settings import Settings
-from hostpulse.consumer.service import HISTORY_FILE
 from hostpulse.consumer.storage import Reader
 from hostpulse.consumer.storage.embedded import open_reader
+from hostpulse.consumer.stores import HISTORY_FILE
 
 from .arguments import influx_options
 from .terminal import clean

@@ -21,15 +21,17 @@ from hostpulse.bus.errors import HostpulseError, MessageError
 from hostpulse.bus.mqtt import Session
 from hostpulse.bus.topics import Topics
 from hostpulse.config.settings import Settings
-from hostpulse.consumer.service import HISTORY_FILE, ConsumerOptions
+from hostpulse.consumer.roles import RolesOptions
 from hostpulse.consumer.storage import StorageUnavailableError
 from hostpulse.consumer.storage.embedded import open_writer
+from hostpulse.consumer.stores import HISTORY_FILE
 from hostpulse.publisher.service import PublisherOptions
 from hostpulse.stack.broker import EmbeddedBroker, Endpoint
 from hostpulse.stack.lock import only_run
 from hostpulse.stack.process import Child
 
-from .arguments import add_setting_options, consumer_options, load_settings, mqtt_options, publisher_options, warn
+from .arguments import add_setting_options, load_settings, mqtt_options, publisher_options, warn
+from .consume import roles_options
 from .launch import command_of, encode_options
 from .selection import place_of_history
 from .terminal import size
@@ -66,9 +68,9 @@ def run(arguments: argparse.Namespace) -> int:
         session = _listen(settings, endpoint, stack, view)
         stop.session = session
 
-        consumer = consumer_options(settings, mqtt_options(settings, "store", endpoint))
         # It shows that it is connected in its log, whatever of that is to be seen.
-        consumer = replace(consumer, log_level="info" if settings.log_level != "debug" else "debug")
+        log_level = "info" if settings.log_level != "debug" else "debug"
+        consumer = replace(roles_options(settings, endpoint), log_level=log_level)
         settled = threading.Event()
 
         def settle() -> None:
@@ -156,7 +158,7 @@ def _try_history(settings: Settings) -> None:
 
 def _start(
     name: str,
-    options: PublisherOptions | ConsumerOptions,
+    options: PublisherOptions | RolesOptions,
     stack: ExitStack,
     stop: _Stop,
     view: View,

@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hostpulse.bus.codec import Sample
-from hostpulse.bus.messages import SUBSYSTEMS
+from hostpulse.bus.messages import SUBSYSTEMS, Event
 from hostpulse.stack.process import Death
 
 from .lines import LatestFields, line_of
@@ -27,6 +27,7 @@ __all__ = ["View"]
 
 _LEVELS = ("debug", "info", "warning", "error")
 _STYLES = {"debug": "dim", "info": "", "warning": "yellow", "error": "red"}
+_ALERTS = {"ok": "green", "warning": "yellow", "critical": "red"}
 _REPEAT_SECONDS = 300.0
 _COMPLETE_SECONDS = 3.0  # by then the second message of everything has come, the one with rates
 
@@ -97,7 +98,10 @@ class View:
         self.warn(str(death))
 
     def show(self, sample: Sample) -> None:
-        """Take a message of this machine."""
+        """Take a message of this machine; what it says of an alert is written at once, if it was told."""
+        if isinstance(sample.fields, Event):
+            self._alert(sample.fields)
+            return
         subsystem = sample.envelope.subsystem
         if subsystem not in self._latest:
             self._next_lines[subsystem] = time.monotonic() + _COMPLETE_SECONDS
@@ -120,6 +124,11 @@ class View:
             if now >= self._next_lines[name]:
                 self._next_lines[name] = now + _REPEAT_SECONDS
                 self.say(f"{name:10} {line_of(name, self._latest[name].values)}")
+
+    def _alert(self, event: Event) -> None:
+        if event.told is True:
+            style = _ALERTS.get(str(event.level), "")
+            self._print(f"{'alert':10} {event.level or ''}: {event.summary or event.rule or ''}", style)
 
     def _print(self, text: str, style: str) -> None:
         self._write(lambda: self._console.print(Text(clean(text), style=style), soft_wrap=True))

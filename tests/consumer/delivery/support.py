@@ -16,9 +16,10 @@ from typing import Any, Self
 
 from hostpulse.bus.messages import SUBSYSTEMS
 from hostpulse.consumer.delivery import Patience
-from hostpulse.consumer.service import HISTORY_FILE, ConsumerOptions, StoreService
+from hostpulse.consumer.service import ConsumerOptions, StoreService
 from hostpulse.consumer.storage import NoHistoryError, Reader
 from hostpulse.consumer.storage.embedded import EmbeddedReader
+from hostpulse.consumer.stores import HISTORY_FILE
 
 from ...brokers import Broker
 

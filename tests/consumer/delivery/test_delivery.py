@@ -11,8 +11,8 @@ from influxdb_client.domain.authorization import Authorization
 from influxdb_client.domain.permission import Permission
 from influxdb_client.domain.permission_resource import PermissionResource
 
-from hostpulse.bus.codec import Sample, decode
-from hostpulse.bus.messages import Consumer
+from hostpulse.bus.codec import NO_INTERVAL, Sample, decode, encode
+from hostpulse.bus.messages import Consumer, Event
 from hostpulse.bus.mqtt import Batch
 from hostpulse.bus.replay import decode_replay_request
 from hostpulse.bus.topics import HostTopic, Topics
@@ -20,10 +20,11 @@ from hostpulse.consumer.dead_letter import DeadLetterFile
 from hostpulse.consumer.delivery import Delivery, Group, Patience
 from hostpulse.consumer.delivery.account import ACCOUNT_FILE
 from hostpulse.consumer.health import Health
-from hostpulse.consumer.service import HISTORY_FILE
+from hostpulse.consumer.service import account
 from hostpulse.consumer.storage.embedded import EmbeddedReader, EmbeddedWriter
 from hostpulse.consumer.storage.influxdb import InfluxOptions, InfluxReader, InfluxWriter
 from hostpulse.consumer.store import StoreRole
+from hostpulse.consumer.stores import HISTORY_FILE
 
 from ...influxdb import InfluxServer
 from ..conftest import NOW, Clock, message
@@ -76,6 +77,18 @@ class Life:
             payloads.append(status)
         self.role.take(Batch(topics, payloads, set()))
 
+    def take_event(self, number: int, *, days_ago: float) -> None:
+        payload = encode(
+            Event(kind="fired"),
+            host="web-1",
+            subsystem="event",
+            timestamp=NOW - days_ago * 86_400,
+            sequence=number,
+            session=NOW - 90 * 86_400,
+            interval=NO_INTERVAL,
+        )
+        self.role.take(Batch([b"hostpulse/web-1/event"], [payload], set()))
+
     def wait(self, seconds: float) -> None:
         for _ in range(round(seconds / 5)):
             self.clock.seconds += 5
@@ -122,6 +135,24 @@ def test_what_was_lost_while_no_consumer_ran_is_asked_for(live: Callable[[], Lif
     second.wait(10)
     assert second.delivery.missing_messages == 0
     assert second.delivery.recovered_messages == 6
+
+
+def test_an_event_that_was_lost_weeks_after_the_one_before_is_asked_for(live: Callable[[], Life]) -> None:
+    """Whether its host is there or not: the consumer that evaluates the rules has it."""
+    first = live()
+    first.take_event(7, days_ago=20)
+    first.wait(60)
+    second = live()
+    second.take_event(9, days_ago=0)
+    second.wait(20)
+    [(topic, payload)] = second.sent
+    assert topic == "hostpulse/web-1/replay"
+    request = decode_replay_request(payload)
+    assert (request.session, request.subsystem) == (datetime.fromtimestamp(NOW - 90 * 86_400, UTC), "event")
+    assert second.asked == [(8, 8)]
+    second.take_event(8, days_ago=1)
+    second.wait(10)
+    assert (second.delivery.missing_messages, second.delivery.recovered_messages) == (0, 1)
 
 
 def test_a_killed_consumer_has_the_rest_from_its_history(tmp_path: Path, clock: Clock) -> None:
@@ -200,8 +231,7 @@ def test_it_says_how_it_is(live: Callable[[], Life], clock: Clock) -> None:
         Topics(),
         host="desk top",
         member="store",
-        role=one.role,
-        delivery=one.delivery,
+        read=lambda member: account(one.role, one.delivery, member),
         publish=one.publish,
         wall=lambda: NOW,
         clock=clock,

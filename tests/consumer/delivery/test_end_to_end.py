@@ -16,6 +16,10 @@ import pytest
 from paho.mqtt.client import Client, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion
 
+from hostpulse.bus.codec import NO_INTERVAL, encode
+from hostpulse.bus.messages import Event
+from hostpulse.bus.replay import decode_replay_request
+from hostpulse.bus.topics import Topics
 from hostpulse.consumer.delivery import read_account
 from hostpulse.consumer.storage import Reader
 from hostpulse.consumer.storage.influxdb import InfluxReader, InfluxWriter
@@ -110,6 +114,65 @@ def test_a_queue_that_overflows_loses_nothing(make_broker: MakeBroker, tmp_path:
 
 
 @contextmanager
+def telling_of_alerts(broker: Broker) -> Iterator[Callable[[int], None]]:
+    """Give what sends an event of a number; it also answers those who ask for events of the host."""
+    now = time.time()
+    topics = Topics()
+    ready = threading.Event()
+
+    def send(number: int) -> None:
+        payload = encode(
+            Event(kind="fired", rule="host_silent", level="critical", told=True),
+            host=HOST,
+            subsystem="event",
+            timestamp=now + number,
+            sequence=number,
+            session=now,
+            interval=NO_INTERVAL,
+        )
+        client.publish(topics.sample(HOST, "event"), payload, qos=1)
+
+    def asked(_client: Client, _userdata: object, message: MQTTMessage) -> None:
+        request = decode_replay_request(bytes(message.payload))
+        if request.subsystem == "event":
+            for number in range(request.first, request.last + 1):
+                send(number)
+
+    client = Client(CallbackAPIVersion.VERSION2, client_id="alerts")
+    client.on_message = asked
+    client.on_subscribe = lambda *_: ready.set()
+    client.connect("127.0.0.1", broker.port)
+    client.subscribe(topics.replay(HOST), qos=1)
+    client.loop_start()
+    try:
+        assert ready.wait(30)
+        yield send
+    finally:
+        client.disconnect()
+        client.loop_stop()
+
+
+@pytest.mark.parametrize("is_there", [False, True], ids=["its host is away", "its host is there"])
+def test_an_event_that_is_lost_comes_from_who_sent_it(
+    make_broker: MakeBroker, tmp_path: Path, *, is_there: bool
+) -> None:
+    broker = make_broker("mosquitto")
+    reader = embedded(tmp_path / "consumer")
+    with ExitStack() as stack:
+        stack.enter_context(RunningConsumer(broker, tmp_path / "consumer"))
+        if is_there:
+            stack.enter_context(publishing(broker, tmp_path / "publisher"))
+            eventually(lambda: has_stored(reader, 2))
+        send = stack.enter_context(telling_of_alerts(broker))
+        for number in (1, 2, 5):
+            send(number)
+        eventually(lambda: highest(stored(reader), "event") == 5)
+        nothing_missing(reader)
+        [numbers] = [found for (_, subsystem, _), found in stored(reader).items() if subsystem == "event"]
+        assert numbers == [1, 2, 3, 4, 5]
+
+
+@contextmanager
 def listening(broker: Broker) -> Iterator[list[tuple[str, int]]]:
     """Receive the samples of cpu: session and number of each."""
     found: list[tuple[str, int]] = []
@@ -126,7 +189,7 @@ def listening(broker: Broker) -> Iterator[list[tuple[str, int]]]:
     client.subscribe(f"hostpulse/{HOST}/cpu", qos=1)
     client.loop_start()
     try:
-        assert ready.wait(30)
+        assert ready.wait(90)
         yield found
     finally:
         client.disconnect()
@@ -182,7 +245,7 @@ def test_with_influxdb_nothing_is_lost_either(make_broker: MakeBroker, tmp_path:
             nothing_missing(reader)
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_a_group_finds_together_what_none_of_its_members_sees(
     make_broker: MakeBroker, tmp_path: Path, bucket: Any
 ) -> None:

@@ -129,6 +129,17 @@ def test_nobody_is_asked_who_is_not_there(bench: Bench) -> None:
     assert bench.asked == [("web-1", "cpu", 2, 4)]
 
 
+def test_a_consumer_answers_for_the_events_of_a_host_that_is_not_there(bench: Bench) -> None:
+    bench.repairer.heard("web-1", online=False)
+    bench.come(1, 5, subsystem="event")
+    bench.come(1, 5)
+    bench.run(30)
+    assert bench.asked == [("web-1", "event", 2, 4)]
+    bench.come(2, 3, 4, subsystem="event")
+    bench.run(30)
+    assert (bench.repairer.asked, bench.tracker.recovered, bench.repairer.missing) == (3, 3, 3)
+
+
 def test_a_host_that_comes_back_is_asked_as_if_for_the_first_time(bench: Bench) -> None:
     bench.come(1, 5)
     bench.run(90)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hostpulse.bus.codec import Envelope, Sample
+from hostpulse.bus.codec import NO_INTERVAL, Envelope, Sample
 from hostpulse.bus.messages import SUBSYSTEMS
 from hostpulse.consumer.delivery import tracker as tracker_module
 from hostpulse.consumer.delivery.account import ACCOUNT_FILE, AccountFile, read_account
@@ -35,7 +35,7 @@ def sample(one: Seen) -> Sample:
         timestamp=one.moment,
         sequence=one.sequence,
         session=one.session,
-        interval=2.0,
+        interval=one.interval or 2.0,
     )
     return Sample(envelope, SUBSYSTEMS[one.subsystem]())
 
@@ -149,6 +149,51 @@ def test_a_session_before_we_knew_the_host_is_not_asked_for_from_its_begin() -> 
     assert missing(tracker) == set()
     tracker.note(seen(3, session=SESSIONS[1]))
     assert missing(tracker) == {("web-1", "cpu", SESSIONS[1], 1), ("web-1", "cpu", SESSIONS[1], 2)}
+
+
+def event(sequence: int, *, days: float, session: datetime = START) -> Seen:
+    """Return one of the events of a journal that began with the session."""
+    return Seen("web-1", "event", session, sequence, session + timedelta(days=days), NO_INTERVAL)
+
+
+def test_events_say_nothing_of_when_their_host_was_met() -> None:
+    """The journal of a consumer is older than the publisher's start, which it must not be asked for from its begin."""
+    tracker = Tracker()
+    tracker.add([sample(seen(500, session=SESSIONS[1])), sample(event(70, days=1))])
+    tracker.add([sample(seen(900, subsystem="memory", session=SESSIONS[1]))])
+    assert missing(tracker) == set()
+
+
+def test_a_journal_is_not_asked_for_from_its_begin_because_its_host_was_known_before() -> None:
+    tracker = Tracker()
+    tracker.note(seen(500))
+    tracker.note(event(70, days=90, session=SESSIONS[1]))
+    assert missing(tracker) == set()
+    tracker.note(event(73, days=91, session=SESSIONS[1]))
+    assert missing(tracker) == {("web-1", "event", SESSIONS[1], 71), ("web-1", "event", SESSIONS[1], 72)}
+    tracker.note(event(2, days=120, session=SESSIONS[2]))  # another journal
+    assert missing(tracker) == {
+        ("web-1", "event", SESSIONS[1], 71),
+        ("web-1", "event", SESSIONS[1], 72),
+        ("web-1", "event", SESSIONS[2], 1),
+    }
+
+
+def test_events_announce_no_next_one_so_that_no_end_of_theirs_is_guessed() -> None:
+    tracker = Tracker()
+    tracker.add([sample(event(1, days=1)), sample(event(1, days=400, session=SESSIONS[1]))])
+    assert tracker.tails == []
+    tracker.note(seen(1))
+    tracker.expect("web-1", SESSIONS[1], {"event": 7})  # a publisher has none
+    assert tracker.tails == []
+
+
+def test_a_host_of_which_there_are_only_events_is_not_known() -> None:
+    tracker = Tracker()
+    tracker.note(event(1, days=1))
+    assert not tracker.known("web-1")
+    tracker.note(seen(1))
+    assert tracker.known("web-1")
 
 
 def test_the_end_of_a_session_is_asked_for_where_it_may_have_said_more() -> None:

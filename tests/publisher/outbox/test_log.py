@@ -17,7 +17,7 @@ from hostpulse.publisher.outbox.message import pack, pack_state, parse
 from .support import SESSION, SMALL, files_of, message, messages, stored
 
 CLOCK = Clock()
-RELAXED = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+RELAXED = settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None)
 
 
 class Written:

@@ -96,7 +96,7 @@ def test_age_is_that_of_the_oldest_unacknowledged(clocks: Any) -> None:
 STEPS = st.lists(st.one_of(st.integers(0, 30), st.just("send"), st.just("acknowledge")), max_size=60)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None)
 @given(STEPS, st.booleans())
 def test_nothing_is_lost_without_being_counted(
     tmp_path_factory: pytest.TempPathFactory,

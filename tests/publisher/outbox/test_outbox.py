@@ -247,7 +247,7 @@ STEPS = st.lists(
 )
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None)
 @given(steps=STEPS)
 def test_everything_arrives_however_often_it_is_killed(place: Path, steps: list[tuple[str, int]]) -> None:
     shutil.rmtree(place, ignore_errors=True)

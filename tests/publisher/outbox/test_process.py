@@ -71,7 +71,7 @@ def test_nothing_is_missing_however_often_it_is_killed(
     process = publish(tree, data_dir=str(data), **OPTIONS)
     subscriber.wait_for(lambda: len({one.session for one in envelopes(subscriber)}) == 6)
     process.send_signal(signal.SIGTERM)
-    process.wait(10)
+    process.wait(90)
     subscriber.wait_for(lambda: subscriber.messages[-1][:2] == (TOPICS.status(HOST), b"offline"))
     assert_nothing_is_missing(subscriber, sessions=6)
     assert set(on_disk(data)) <= {payload for _, payload, _ in subscriber.messages}
@@ -116,7 +116,7 @@ def test_a_publisher_that_is_restarted_while_the_broker_is_away(
         process = publish(tree, data_dir=str(data), **OPTIONS)
         wait_for(lambda least=before + 8: count(data) >= least)
         process.send_signal(signal.SIGTERM)
-        _, talk = process.communicate(timeout=20)
+        _, talk = process.communicate(timeout=90)
         assert b"messages wait in" in talk
         assert process.returncode == 0
     made = set(on_disk(data))
@@ -137,7 +137,7 @@ def test_a_consumer_that_asks_is_answered_byte_for_byte(
     process = publish(tree, data_dir=str(data), **OPTIONS)
     subscriber.wait_for(lambda: sum(name == topic for name, _, _ in subscriber.messages) >= 6)
     process.send_signal(signal.SIGTERM)
-    process.wait(10)
+    process.wait(90)
     session = envelopes(subscriber)[0].session
     expected = [payload for name, payload, _ in subscriber.messages if name == topic][1:5]
     publish(tree, data_dir=str(data), **OPTIONS)
@@ -162,7 +162,7 @@ def test_without_rights_it_says_so_once_and_publishes(
     process = publish(tree_of("vm"), data_dir=str(tmp_path / "file"), **OPTIONS)
     subscriber.wait_for(lambda: len(subscriber.samples()) > 12)
     process.send_signal(signal.SIGTERM)
-    _, talk = process.communicate(timeout=10)
+    _, talk = process.communicate(timeout=90)
     assert process.returncode == 0
     assert talk.count(b"WARNING") == 1
     assert b"Not a directory; messages are kept in memory" in talk
@@ -177,6 +177,6 @@ def test_sync_policies_work_on_a_real_disk(
     process = publish(tree_of("vm"), data_dir=str(tmp_path), outbox={"sync_seconds": sync_seconds}, **OPTIONS)
     subscriber.wait_for(lambda: len(subscriber.samples()) > 12)
     process.send_signal(signal.SIGTERM)
-    _, talk = process.communicate(timeout=10)
+    _, talk = process.communicate(timeout=90)
     assert process.returncode == 0
     assert b"outbox" not in talk

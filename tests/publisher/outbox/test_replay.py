@@ -177,6 +177,19 @@ def test_without_a_disk_nothing_is_to_be_had(clocks: Any) -> None:
     assert outbox.replay.unavailable == 10
 
 
+def test_what_consumers_have_sent_is_not_ours_to_answer(
+    start: Start, clocks: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    outbox = start()
+    filled(outbox, 10)
+    for subsystem in ("event", "consumer"):
+        ask(outbox, 1, 10, subsystem=subsystem)
+        assert not outbox.replay.busy
+    assert answer(outbox, clocks) == []
+    assert (outbox.replay.sent, outbox.replay.unavailable, outbox.replay.ignored) == (0, 0, 0)
+    assert caplog.messages == []
+
+
 # --- those who mean harm
 
 

@@ -51,6 +51,11 @@ def options(influx_server: Any, influx_options: InfluxOptions, sample: Callable[
             sample("network", moment, interface={"eth0": interface}),
             sample("sensors", moment, temperature={"cpu": SensorsTemperature(temperature_celsius=float(number))}),
         ]
+    happened = [("fired", "disk_full"), ("repeated", "disk_full"), ("fired", "cpu_hot"), ("fired", "disk_full")]
+    for number, (kind, rule) in enumerate(happened):
+        for host in ("alpha", "beta"):
+            moment = now - 20 * HOUR * 1000 + number
+            samples.append(sample("event", moment, host, number + 1, kind=kind, rule=rule, value=1.0, told=True))
     with InfluxWriter(influx_options, retention=None, rollup_retention=None) as writer:
         assert writer.write(samples).rejected == ()
     minutes = b"cpu,host=alpha,aggregate=mean utilization_percent=50 %d" % (now - HOUR * 1000)
@@ -60,7 +65,7 @@ def options(influx_server: Any, influx_options: InfluxOptions, sample: Callable[
 
 
 def test_every_query_runs_and_finds_what_it_says(options: InfluxOptions, influx_server: Any) -> None:
-    assert len(QUERIES) == 10
+    assert len(QUERIES) == 11
     found: list[list[dict[str, Any]]] = []
     with influx_server.client() as client:
         for _, text in QUERIES:
@@ -81,3 +86,4 @@ def test_every_query_runs_and_finds_what_it_says(options: InfluxOptions, influx_
     assert (found[7][0]["utilization_percent"], found[7][0]["temperature_celsius"]) == (50.0, 60.0)
     assert values[8] == [2.0]
     assert values[9] == [50.0]
+    assert sorted((row["rule"], row["fired"]) for row in found[10]) == [("cpu_hot", 2), ("disk_full", 4)]

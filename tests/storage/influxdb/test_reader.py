@@ -240,6 +240,7 @@ def test_the_task_runs(influx_server: Any, influx_options: InfluxOptions, sample
     with InfluxWriter(influx_options, retention=86_400, rollup_retention=None) as writer:
         writer.write([sample("cpu", (hour - 1800 + second) * 1000, user_percent=float(second)) for second in range(60)])
         writer.write([sample("system", (hour - 1800) * 1000, kernel="6.1", processes=5)])
+        writer.write([sample("event", (hour - 1800) * 1000, level="critical", value=97.5, told=True)])
         writer.write([sample("cpu", (hour - 80_000) * 1000, user_percent=3.0)])
     with influx_server.client() as client:
         [task] = client.tasks_api().find_tasks(name=task_name(influx_options.bucket))

@@ -16,7 +16,9 @@ from hostpulse.consumer.storage.influxdb import InfluxReader, InfluxWriter
 from ..test_same_rows import START, Make, any_message, rows
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(batch=st.lists(any_message(), min_size=1, max_size=10))
 def test_any_rows(batch: list[Any], influx_server: Any, tmp_path_factory: Any, sample: Make) -> None:
     directory = tmp_path_factory.mktemp("dump")

@@ -15,7 +15,7 @@ from hostpulse.consumer.storage.influxdb import InfluxOptions
 from ...servers import HOST, Program, free_port
 
 PROGRAMS = ("victoria-metrics", "victoria-metrics-prod")  # of Debian's package, of its makers' archive
-START_SECONDS = 30
+START_SECONDS = 90
 
 Series = dict[tuple[str, frozenset[tuple[str, str]]], list[tuple[int, float]]]
 
