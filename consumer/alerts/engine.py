@@ -7,7 +7,7 @@ from msgspec import UNSET
 
 from hostpulse.bus.codec import Sample
 from hostpulse.bus.errors import UsageError
-from hostpulse.bus.messages import EVENT
+from hostpulse.bus.messages import EVENT, FROM_CONSUMERS
 
 from .arrivals import Arrivals
 from .flapping import recent
@@ -90,7 +90,9 @@ class Engine:
         moment = envelope.timestamp.timestamp()
         session = envelope.session.timestamp()
         delay = self._arrivals.delay(envelope, session, moment, received)
-        self._take_host(self._arrivals.host(envelope, session), delay, received, out)
+        state = self._arrivals.host(envelope, session)
+        if envelope.subsystem not in FROM_CONSUMERS:  # a consumer may well live on a machine without a publisher
+            self._take_host(state, delay, received, out)
         if delay is None:
             return out
         host, times = envelope.host, (moment, received, envelope.interval)
