@@ -3,6 +3,7 @@
 import math
 
 from hostpulse.bus.codec import Envelope
+from hostpulse.bus.messages import FROM_CONSUMERS
 
 from .metrics import Host
 from .state import HostState, Stream
@@ -49,17 +50,20 @@ class Arrivals:
         return received - moment if is_live else math.nan
 
     def host(self, envelope: Envelope, session: float) -> HostState:
-        """Note what a message says of its host.
+        """Note what a message says of its host. One of a consumer there says that there is one, and no more.
 
         Args:
             envelope: of the message.
             session: its session, seconds since the epoch.
         """
+        is_publisher = envelope.subsystem not in FROM_CONSUMERS
         state = self.hosts.get(envelope.host)
         if state is None:
             state = self.hosts[envelope.host] = HostState(
-                envelope.host, session, envelope.interval, 0.0, has_battery=False
+                envelope.host, session if is_publisher else 0.0, envelope.interval, 0.0, has_battery=False
             )
+        elif not is_publisher:
+            return state
         elif session > state.session:
             state.session, state.interval = session, envelope.interval
         elif envelope.interval < state.interval:

@@ -111,6 +111,30 @@ def test_what_is_told_of_a_host_is_no_sign_of_its_life() -> None:
     assert Engine(SILENT).take(sample("event", 0, level="critical"), START) == []
 
 
+def test_a_consumer_on_a_machine_is_no_sign_of_its_publisher() -> None:
+    engine, other = Engine(SILENT), Engine(SILENT)
+    for one in (engine, other):
+        one.tick(START)
+    engine.take(sample("consumer", 0, interval=30), START)  # before the machine's own first message, and after it
+    for one in (engine, other):
+        feed(one, 0)
+    found: list[list[Transition]] = [[], []]
+    for second in range(10, 100, 10):
+        engine.take(sample("consumer", second, interval=30), START + second)
+        found[0] += engine.tick(START + second)
+        found[1] += other.tick(START + second)
+    assert kinds(found[0]) == ["fired"]
+    assert found[0] == found[1]
+
+
+def test_a_consumer_that_goes_is_no_silent_host() -> None:
+    engine = Engine(SILENT)
+    for second in range(0, 300, 10):
+        if second < 60:
+            assert engine.take(sample("consumer", second, interval=30), START + second) == []
+        assert engine.tick(START + second) == []
+
+
 def test_a_status_of_a_known_host_changes_nothing() -> None:
     engine = Engine(SILENT)
     engine.tick(START)
@@ -299,14 +323,6 @@ def test_there_is_a_limit_to_what_is_looked_at() -> None:
     entries = {f"/{number}": DiskMount(used_percent=90.0) for number in range(5)}
     assert len(engine.take(sample("disk", 0, mount=entries), START)) == 2
     assert (engine.instances, engine.refused) == (2, 3)
-
-
-def test_names_that_are_made_up_do_not_fill_the_memory() -> None:
-    engine = Engine(SILENT, maximum_hosts=2)
-    for number in range(50):
-        engine.take(sample("cpu", number, host=f"h{number % 5}", temperature_celsius=1.0), START + number)
-    assert (engine.instances, engine.refused) == (2, 30)
-    assert len(engine.dump()) < 1000
 
 
 @pytest.mark.parametrize(
