@@ -268,7 +268,7 @@ class Heated:
     def history_of_events(self) -> list[str]:
         """Return the lines that it has to print, from what the subscriber has received."""
         return [
-            f"{datetime.fromisoformat(event['timestamp']):%Y-%m-%d %H:%M:%S}  {event['level']:8}  {event['kind']:9}  "
+            f"{datetime.fromisoformat(event['timestamp']):%Y-%m-%d %H:%M:%S}  {event['level']:8}  {event['kind']:12}  "
             f"{INSTANCE}  {event['summary']}"
             for event in self.subscriber.events()
         ]

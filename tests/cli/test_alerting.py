@@ -116,15 +116,17 @@ def test_killed_at_any_moment(heat: Callable[[str], Heated]) -> None:
     kills = 0
     for number, celsius in enumerate((WARM, HOT, COOL), start=1):
         heated.sensor.becomes(celsius)
-        while len(heated.subscriber.events()) < number:
-            with chance.choice((heated.sinks.away, heated.sinks.refusing))():
-                time.sleep(chance.uniform(0, 3))
+        for outage in (heated.sinks.away, heated.sinks.refusing):
+            with outage():
+                # A start takes seconds: half of these kills are before its end.
+                time.sleep(chance.uniform(0, 8))
                 heated.kill()
-                kills += 1
-                time.sleep(chance.uniform(0, 1))
                 heated.consume()
-                time.sleep(chance.uniform(0, 2))
-            time.sleep(chance.uniform(0, 5))
+        heated.wait(lambda number=number: len(heated.subscriber.events()) >= number)
+        time.sleep(chance.uniform(0, 1))  # while it is told
+        heated.kill()
+        heated.consume()
+        kills += 3
     heated.wait(lambda: each_is_told(heated, len(TOLD)))
     assert_all_were_told(heated)
     mails = heated.sinks.told_by_mail()

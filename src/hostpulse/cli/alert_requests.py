@@ -207,7 +207,7 @@ def _signed(arguments: argparse.Namespace) -> str:
         name = getpass.getuser()
     except (OSError, KeyError):  # a number without a name, as containers have
         return str(arguments.comment)
-    return f"{name}: {arguments.comment}" if arguments.comment else name
+    return f"{name}: {arguments.comment}" if arguments.comment else f"by {name}"
 
 
 def _ask(settings: Settings, request: Request) -> tuple[str, ...]:
