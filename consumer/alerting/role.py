@@ -208,7 +208,7 @@ class AlertRole:
         now = self._wall()
         self._journal.commit(self._engine.dump(), self._pending, self._engine.alerts(), now, self._engine.silences)
         for transition in self._pending:
-            told = "" if transition.told else f" (nobody is told: {transition.why})"
+            told = "" if transition.told else f" ({transition.why})"
             _log.info("%s %s: %s%s", transition.level, transition.kind, transition.summary, told)
         self._pending = []
         self._changed = False

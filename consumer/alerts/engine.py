@@ -225,6 +225,16 @@ class Engine:
         )
 
     @property
+    def rules(self) -> list[str]:
+        """The names of the rules."""
+        return list(self._watches)
+
+    @property
+    def labels(self) -> list[str]:
+        """The names of the labels by which the rules tell devices apart."""
+        return sorted({watch.rule.table.key for watch in self._watches.values() if watch.rule.table.key is not None})
+
+    @property
     def hosts(self) -> int:
         """How many hosts have sent messages."""
         return len(self._arrivals.hosts)
