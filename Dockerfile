@@ -6,7 +6,7 @@ ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=igno
 RUN python -m venv --without-pip /opt/hostpulse
 # Dependencies first: they change less often than the code. A wheel needs no compiler, and there is none.
 COPY pyproject.toml ./
-RUN python -c 'import tomllib; print("\n".join(tomllib.load(open("pyproject.toml", "rb"))["project"]["dependencies"]))' > /tmp/dependencies \
+RUN python -c 'import tomllib; project = tomllib.load(open("pyproject.toml", "rb"))["project"]; print(*project["dependencies"], *project["optional-dependencies"]["notify"], sep="\n")' > /tmp/dependencies \
  && pip --python /opt/hostpulse install --quiet --only-binary :all: --requirement /tmp/dependencies
 COPY . .
 RUN pip --python /opt/hostpulse install --quiet --no-deps . \

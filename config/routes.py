@@ -13,7 +13,7 @@ __all__ = ["Route"]
 
 
 class Route(Section):
-    """A route of notifications, for each of its names; it has either `apprise` or `webhook`."""
+    """A route of notifications; set `apprise` or `webhook`. NAME is of small letters, digits and single underscores."""
 
     apprise: Annotated[Addresses, List] = Field(
         default=(),

@@ -30,6 +30,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     parser.addoption("--fault-hosts", type=int, default=20, help="how many hosts the tests in tests/faults simulate")
     parser.addoption("--fault-seconds", type=float, default=10.0, help="how long these inject faults at random")
+    parser.addoption(
+        "--fault-away", type=float, default=4.0, help="how long these keep a broker or a database away, in seconds"
+    )
     parser.addoption("--fault-seed", type=int, default=0, help="repeats what was left to chance; printed with each")
 
 

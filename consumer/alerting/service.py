@@ -16,6 +16,7 @@ from hostpulse.bus.topics import Topics, unescape
 
 from ..alerts import load_rules, parse_source
 from ..health import Health
+from ..notifications import Notifications, RouteOptions
 from ..storage import Reader, RowQuery, StorageError
 from ..storage.options import InfluxOptions
 from ..stores import make_reader
@@ -55,6 +56,7 @@ class AlertOptions(Struct, frozen=True, kw_only=True):
         mqtt: the broker; the client id names the session that the broker keeps for us.
         data_dir: where the journal is, and the history where that is embedded.
         rules: what rules there are; later ones change earlier ones.
+        routes: who is told; none for nobody.
         prefix: first part of every topic.
         influxdb: where history is; None for the embedded store.
         maximum_hosts: how many hosts are looked at.
@@ -66,6 +68,7 @@ class AlertOptions(Struct, frozen=True, kw_only=True):
     mqtt: MqttOptions
     data_dir: str
     rules: tuple[RuleText, ...]
+    routes: tuple[RouteOptions, ...] = ()
     prefix: str = "hostpulse"
     influxdb: InfluxOptions | None = None
     maximum_hosts: int = 1000
@@ -99,9 +102,13 @@ class AlertService:
         self._clock = clock
         self._lock = FileLock(self._directory / LOCK_FILE)
         self._journal = Journal(self._directory / JOURNAL_FILE)
+        rules = load_rules(parse_source(rules.name, rules.text) for rules in options.rules)
+        self._notifications = Notifications(
+            options.routes, self._journal.path, {rule.name: rule.notify for rule in rules}, wall=wall, clock=clock
+        )
         self._role = AlertRole(
             self._topics,
-            load_rules(parse_source(rules.name, rules.text) for rules in options.rules),
+            rules,
             self._journal,
             maximum_hosts=options.maximum_hosts,
             had_battery=self._had_battery,
@@ -121,6 +128,7 @@ class AlertService:
             beat: called when the journal is open (or waited for), and then about every second.
 
         Raises:
+            RoutesError: routes that cannot work.
             StorageError: the journal cannot be used.
             UsageError: a certificate file cannot be used.
         """
@@ -128,8 +136,10 @@ class AlertService:
             return
         try:
             self._role.open()
+            self._notifications.start()
             self._receive(beat)
         finally:
+            self._notifications.stop()
             self._role.close()
             self._lock.release()
 
@@ -189,7 +199,8 @@ class AlertService:
         receiver.run()
 
     def _take(self, batch: Batch, publication: Publication) -> None:
-        self._role.take(batch)
+        if self._role.take(batch):
+            self._notifications.wake()
         for index, (name, payload) in enumerate(zip(batch.topics, batch.payloads, strict=True)):
             if b"/alert/" in name and index in batch.retained:
                 publication.seen(name.decode("utf-8", "replace"), payload)
@@ -202,6 +213,12 @@ class AlertService:
         """Note what this consumer has done."""
         member.received_messages = self._role.received
         member.firing_alerts = len(self._role.alerts)
+        routes = self._notifications.status()
+        if routes:
+            member.waiting_notifications = sum(route.waiting for route in routes)
+            member.sent_notifications = sum(route.sent for route in routes)
+            member.failed_notifications = sum(route.failed for route in routes)
+            member.failing_routes = sum(route.failing_since is not None for route in routes)
         return Consumer()
 
     def _idle(self, receiver: Receiver, publication: Publication, health: Health, beat: Callable[[], None]) -> None:
@@ -213,7 +230,8 @@ class AlertService:
             self._heartbeat.beat()
         health.publish_if_due()
         try:
-            self._role.tick(listening=receiver.connected)
+            if self._role.tick(listening=receiver.connected):
+                self._notifications.wake()
             if receiver.connected:
                 publication.advance()
         except StorageError as error:

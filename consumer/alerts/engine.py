@@ -27,6 +27,7 @@ __all__ = ["Engine", "UnknownAlertError"]
 _AWAY_SECONDS = 30.0  # a clock that was not seen for longer: the consumer was away, and silence meanwhile says nothing
 _FORGET_SECONDS = 86400.0
 _LARGEST = 100_000
+_MOST_HOSTS = 10_000
 
 _Out = list[Transition]
 _Times = tuple[float, float, float]  # when a value was sampled, when it came, and seconds until the next one
@@ -44,15 +45,25 @@ class Engine:
         state: what `dump` gave; empty to begin anew. What it has of rules that are gone is dropped: what was told of
             them is told to be resolved by the next `tick`.
         maximum_instances: devices of all rules together; further ones are not looked at, and counted in `refused`.
+        maximum_hosts: messages of further ones are not looked at, and counted in `refused`: whoever may publish can
+            make names up, and each takes room in every state that is kept.
 
     Raises:
         StateError: the state cannot be read.
     """
 
-    def __init__(self, rules: Iterable[Rule], state: bytes = b"", *, maximum_instances: int = _LARGEST) -> None:
+    def __init__(
+        self,
+        rules: Iterable[Rule],
+        state: bytes = b"",
+        *,
+        maximum_instances: int = _LARGEST,
+        maximum_hosts: int = _MOST_HOSTS,
+    ) -> None:
         self._watches = {rule.name: Watch(rule) for rule in rules}
         self._inhibition = Inhibition({name: watch.rule for name, watch in self._watches.items()})
         self._maximum = maximum_instances
+        self._maximum_hosts = maximum_hosts
         self._number = 0
         self.refused = 0
         tables: dict[str, list[Watch]] = {}
@@ -89,6 +100,9 @@ class Engine:
             return out
         moment = envelope.timestamp.timestamp()
         session = envelope.session.timestamp()
+        if len(self._arrivals.hosts) >= self._maximum_hosts and envelope.host not in self._arrivals.hosts:
+            self.refused += 1
+            return out
         delay = self._arrivals.delay(envelope, session, moment, received)
         self._take_host(self._arrivals.host(envelope, session), delay, received, out)
         if delay is None:

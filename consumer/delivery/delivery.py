@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 from hostpulse.bus.codec import Sample
+from hostpulse.bus.messages import SUBSYSTEMS
 from hostpulse.bus.replay import ReplayRequest, encode_replay_request
 from hostpulse.bus.topics import Topics
 
@@ -25,6 +26,8 @@ _BASE = timedelta(days=1)  # hosts that were silent for longer are met like stra
 _LONGEST_SCAN = timedelta(hours=1)
 _OVERLAP = timedelta(minutes=2)
 _SCAN_SECONDS = 30.0
+_MOST_TOLD = 10_000  # hosts; a name that is made up must not fill our memory,
+_MOST_STARTS = 16  # nor starts that are: a publisher tells of no more
 _NEWEST = 16  # samples at the end of a batch; among them may be old ones that come late
 
 
@@ -101,6 +104,7 @@ class Delivery:
             wall=self._wall,
             patience=patience,
         )
+        self._told: dict[str, Mapping[datetime, Mapping[str, int]]] = {}
         self._begun = False
         self._ignorant = False  # whether the history could not be read at the begin
         self._leads = False
@@ -157,7 +161,20 @@ class Delivery:
         self._repairer.heard(host, online=online)
 
     def told(self, host: str, sessions: Mapping[datetime, Mapping[str, int]]) -> None:
-        """Note what the publisher of a host has of its earlier starts: the last sequence of each subsystem."""
+        """Note what the publisher of a host has of its earlier starts: the last sequence of each subsystem.
+
+        A member of a group keeps it until it has looked into the history: before that it knows nothing of the host,
+        and the account may become its own at any time.
+        """
+        if self._group is None:
+            self._expect(host, sessions)
+        elif sessions and (host in self._told or len(self._told) < _MOST_TOLD):  # a status tells of none
+            self._told[host] = {
+                session: {name: last for name, last in sessions[session].items() if name in SUBSYSTEMS}
+                for session in sorted(sessions)[-_MOST_STARTS:]
+            }
+
+    def _expect(self, host: str, sessions: Mapping[datetime, Mapping[str, int]]) -> None:
         for session, last in sessions.items():
             self._tracker.expect(host, session, last)
 
@@ -195,11 +212,18 @@ class Delivery:
             if not self._learn():
                 return False
             self._scanned, self._next_scan = now, self._clock() + _SCAN_SECONDS
+            self._expect_told()
         elif self._clock() >= self._next_scan:
             self._next_scan = self._clock() + _SCAN_SECONDS
             if self._history.note_since(max(self._scanned, now - _LONGEST_SCAN) - _OVERLAP):
                 self._scanned = now
+                self._expect_told()
         return True
+
+    def _expect_told(self) -> None:
+        """Compare what publishers told with what is known of them now; of others it is kept."""
+        for host in [host for host in self._told if self._tracker.known(host)]:
+            self._expect(host, self._told.pop(host))
 
     def _learn(self) -> bool:
         """Take over the account of an earlier life, and note what the history has since; return whether it could."""

@@ -217,7 +217,7 @@ class Repairer:
         self._tails = [(due, tail) for due, tail in self._tails if due > now or not self._ask_for_tail(tail)]
 
     def _ask_for_tail(self, tail: Tail) -> bool:
-        if not self._online.get(tail.host):
+        if not self._online.get(tail.host) or not (self._certain or self._look_for_tail(tail)):
             return False
         first = self._tracker.first_unheard(tail)
         last = min(tail.last, first + MAXIMUM_REPLAY_MESSAGES - 1)
@@ -225,6 +225,16 @@ class Repairer:
             return True
         request = ReplayRequest(session=tail.session, subsystem=tail.subsystem, first=first, last=last)
         return self._send(tail.host, request)
+
+    def _look_for_tail(self, tail: Tail) -> bool:
+        """Look into the history for what has come of an end; return whether that could be done."""
+        found = self._tracker.gap_of(tail, self._wall())
+        if found is None:
+            return True
+        if self._verifications >= _VERIFICATIONS:
+            return False  # in a later round
+        self._verifications += 1
+        return self._verify(*found)
 
     def _count(self, losses: list[Loss]) -> None:
         gaps: defaultdict[str, list[tuple[str, Gap]]] = defaultdict(list)

@@ -211,6 +211,20 @@ class Tracker:
         runs = None if stream is None else stream.sessions.get(tail.session)
         return tail.first if runs is None else max(tail.first, runs.top.end)
 
+    def gap_of(self, tail: Tail, until: datetime) -> tuple[Stream, Gap] | None:
+        """Return the end of a session as if it were a gap; None where nothing of the subsystem was noted.
+
+        Args:
+            tail: the end.
+            until: when the last of it was sampled, at the latest.
+        """
+        stream = self._streams.get((tail.host, tail.subsystem))
+        if stream is None:
+            return None
+        runs = stream.sessions.get(tail.session)
+        since = tail.session if runs is None else runs.top.until
+        return stream, Gap(stream.top, self.first_unheard(tail), tail.last + 1, since, until)
+
     def restore(self, host: str, subsystem: str, session: datetime, runs: Runs) -> None:
         """Take what is known of a session from an earlier life; to be called before anything of it is noted."""
         stream = self._streams.get((host, subsystem))

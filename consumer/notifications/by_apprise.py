@@ -12,12 +12,10 @@ from apprise import LOGGER_NAME, Apprise, AppriseAsset, AppriseResult, NotifyBas
 from hostpulse.bus.errors import UsageError
 
 from .notification import Notification
-from .secrecy import Mask
+from .secrecy import Mask, hush_libraries
 from .sender import DeliveryError
 
 __all__ = ["AppriseSender"]
-
-_log = logging.getLogger(__name__)
 
 _TYPES = {"critical": "failure", "warning": "warning", "resolved": "success"}
 _EXCEPTION = "Socket Exception: "  # how services begin what Python said, which they log for developers only
@@ -42,12 +40,10 @@ class AppriseSender:
     """Sends notifications to one URL.
 
     Args:
-        route: name of the route, for what is logged.
         url: of Apprise.
     """
 
-    def __init__(self, route: str, url: str) -> None:
-        self._route = route
+    def __init__(self, url: str) -> None:
         self._url = url
         self._mask = Mask(url)
         self._apprise: Apprise | None = None
@@ -57,10 +53,10 @@ class AppriseSender:
         """Find the service of the URL.
 
         Raises:
-            UsageError: there is none, or the URL lacks something.
+            UsageError: there is none, or something in the URL is wrong.
         """
+        hush_libraries()
         logger = logging.getLogger(LOGGER_NAME)
-        logger.propagate = False  # it says what we send, and to where
         asset = _asset()
         heard = _Heard()
         logger.addHandler(heard)
@@ -73,12 +69,10 @@ class AppriseSender:
         said = self._mask("; ".join(heard.lines))
         if service is None:
             raise UsageError(f"has a URL that Apprise cannot use ({said or 'it does not say why'})")
-        if len(service) == 0:
-            raise UsageError(f"has a URL without anybody to tell ({said or 'it does not say why'})")
+        if said:  # most often that somebody is left out, whose address it does not understand
+            raise UsageError(f"has a URL that Apprise does not understand as a whole ({said})")
         self._mask = Mask(self._url, shown=_server(service))
-        if said:
-            _log.warning("notifications on %s: %s", self._route, said)
-        logger.setLevel(logging.DEBUG)  # of what it lets through we get the reasons
+        logger.setLevel(logging.DEBUG)  # the reasons are among what it lets through
         self._apprise = Apprise(asset=asset)
         self._apprise.add(service)
         self._longest = service.body_maxlen

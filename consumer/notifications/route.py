@@ -135,10 +135,13 @@ class Route:
         while not self._stopping.is_set():
             self._woken.clear()
             group = self._group()
+            was_tried = bool(self._cursor.memory.attempt)
             if not group.entries:
                 self._cursor.skip(group.end, group.told)
-                self._woken.wait()
-            elif self._cursor.memory.attempt:
+                self._recover("go on")
+                if not was_tried:  # what was may be for the route no more, and there may be more behind it
+                    self._woken.wait()
+            elif was_tried:
                 self._tell(group)
             elif (seconds := self._due_in(group.entries[0])) > 0:
                 self._stopping.wait(seconds)
@@ -200,15 +203,14 @@ class Route:
         self._stopping.wait(max(self._backoff.delay(), error.retry_after or 0.0))
 
     def _succeed(self, entries: list[Entry]) -> None:
-        if self._status.failing_since is not None:
-            late = format_duration(max(self._wall() - entries[0].timestamp, 0.0))
-            _log.info("notifications on %s are taken again: %d alerts, %s late", self._name, len(entries), late)
+        late = format_duration(max(self._wall() - entries[0].timestamp, 0.0))
+        self._recover(f"are taken again: {len(entries)} told, {late} late")
+        self._status = replace(self._status, waiting=self._status.waiting - len(entries), sent=self._status.sent + 1)
+
+    def _recover(self, how: str) -> None:
+        """Say that all is well again, where it was not."""
         self._backoff.reset()
-        self._is_lasting = False
-        self._status = replace(
-            self._status,
-            waiting=self._status.waiting - len(entries),
-            sent=self._status.sent + 1,
-            failing_since=None,
-            reason="",
-        )
+        if self._status.failing_since is not None:
+            _log.info("notifications on %s %s", self._name, how)
+            self._is_lasting = False
+            self._status = replace(self._status, failing_since=None, reason="")

@@ -1,14 +1,21 @@
 """Keeping what is in an address out of what is said about it."""
 
+import logging
 import re
 from urllib.parse import unquote, urlsplit
 
-__all__ = ["Mask"]
+__all__ = ["Mask", "hush_libraries"]
 
 _BETWEEN = re.compile(r"[:/?&=@,;#\s]+")
 _SHORTEST = 3
 _LONGEST_REASON = 300
 _HIDDEN = "***"
+
+
+def hush_libraries() -> None:
+    """Keep what libraries log for developers out of our log: they write down the addresses that they talk to."""
+    logging.getLogger("apprise").propagate = False
+    logging.getLogger("urllib3").setLevel(logging.INFO)
 
 
 class Mask:

@@ -48,7 +48,7 @@ def targets_of(options: RouteOptions) -> list[Target]:
             raise
         raise UsageError("needs Apprise, which is not installed; pip install 'hostpulse[notify]'") from None
     names = [options.name, *(f"{options.name}#{number}" for number in range(2, len(options.apprise) + 1))]
-    return [Target(name, options, AppriseSender(name, url)) for name, url in zip(names, options.apprise, strict=True)]
+    return [Target(name, options, AppriseSender(url)) for name, url in zip(names, options.apprise, strict=True)]
 
 
 def open_targets(routes: Iterable[RouteOptions]) -> list[Target]:

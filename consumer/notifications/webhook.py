@@ -22,7 +22,7 @@ from hostpulse.bus.errors import UsageError
 from .notification import Notification
 from .options import RouteOptions
 from .patience import asked_wait
-from .secrecy import Mask
+from .secrecy import Mask, hush_libraries
 from .sender import DeliveryError
 
 __all__ = ["Timeouts", "WebhookSender", "signature"]
@@ -82,17 +82,21 @@ class WebhookSender:
         Raises:
             UsageError: they cannot be used.
         """
+        hush_libraries()
+        self._pool = urllib3.PoolManager(
+            retries=False,
+            timeout=urllib3.Timeout(connect=self._timeouts.connect, read=self._timeouts.answer),
+            ssl_context=self._tls() if self._address.startswith("https:") else None,
+        )
+
+    def _tls(self) -> ssl.SSLContext:
         context = ssl.create_default_context()
         if self._ca_file is not None:
             try:
                 context.load_verify_locations(self._ca_file)
             except OSError as error:  # SSLError is one
                 raise UsageError(f"ca_file cannot be used ({error.strerror or error}); name a file in PEM") from None
-        self._pool = urllib3.PoolManager(
-            retries=False,
-            timeout=urllib3.Timeout(connect=self._timeouts.connect, read=self._timeouts.answer),
-            ssl_context=context,
-        )
+        return context
 
     def send(self, notification: Notification, now: float) -> None:
         """Post it.
@@ -127,7 +131,8 @@ class WebhookSender:
 
     def _words(self, error: HTTPError | OSError) -> str:
         if isinstance(error, NewConnectionError):
-            return f"cannot be reached ({error.__cause__ or error})"
+            cause = error.__cause__
+            return f"cannot be reached ({(isinstance(cause, OSError) and cause.strerror) or error})"
         if isinstance(error, NoAnswerError):
             return f"did not answer within {self._timeouts.answer:g} s"
         if isinstance(error, SSLError):

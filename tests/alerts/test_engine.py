@@ -242,6 +242,14 @@ def test_there_is_a_limit_to_what_is_looked_at() -> None:
     assert (engine.instances, engine.refused) == (2, 3)
 
 
+def test_names_that_are_made_up_do_not_fill_the_memory() -> None:
+    engine = Engine(SILENT, maximum_hosts=2)
+    for number in range(50):
+        engine.take(sample("cpu", number, host=f"h{number % 5}", temperature_celsius=1.0), START + number)
+    assert (engine.instances, engine.refused) == (2, 30)
+    assert len(engine.dump()) < 1000
+
+
 @pytest.mark.parametrize(
     ("state", "text"),
     [

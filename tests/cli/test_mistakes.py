@@ -74,7 +74,7 @@ def test_a_wrong_variable(hostpulse: Hostpulse) -> None:
         ([], "the following arguments are required: COMMAND; see hostpulse --help"),
         (["exprot"], "there is no command 'exprot'; did you mean export?"),
         (["\x1b[2J"], (r"there is no command '\x1b[2J'; there are up, publish, consume, history, export, import, "
-         "rules, deadletter, check, config, influxdb, stack, simulate, schema, version")),
+         "alerts, rules, deadletter, check, config, influxdb, stack, simulate, schema, version")),
         (["export"], "the following arguments are required: TABLE; see hostpulse export --help"),
         (["export", "cpus"], "there is no table 'cpus'; did you mean cpu?"),
         (["export", "cpu", "--fields", "utilisation_percent"],

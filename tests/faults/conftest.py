@@ -25,6 +25,12 @@ def fault_seconds(request: pytest.FixtureRequest) -> float:
 
 
 @pytest.fixture
+def away_seconds(request: pytest.FixtureRequest) -> float:
+    """How long a broker or a database is away."""
+    return float(request.config.getoption("fault_away"))  # type: ignore[arg-type]
+
+
+@pytest.fixture
 def make_scenario(
     request: pytest.FixtureRequest, tmp_path: Path, make_broker: Callable[..., Broker]
 ) -> Iterator[Callable[..., Scenario]]:

@@ -14,7 +14,7 @@ from .report import Result
 
 __all__ = ["Killable", "Scenario"]
 
-_SETTLE_SECONDS = 300.0  # a question is asked 15 s after a gap was seen, and again 45 s later
+_SETTLE_SECONDS = 180.0  # a question is asked 15 s after a gap was seen, again 45 s later; a lease lasts 60 s
 _END_SECONDS = 20.0
 _LOOK_SECONDS = 0.25
 
@@ -61,18 +61,19 @@ class Scenario:
 
     def start(self) -> None:
         """Start everything, and wait until the consumer knows each host: what came before is nobody's loss."""
-        for consumer in self.consumers:
+        for consumer in self.consumers:  # the first one makes the bucket
             consumer.program.start()
-        for consumer in self.consumers:
             self.says(consumer, "connected to broker")
         for group in self.hosts:
             group.program.start()
         self.warm()
 
     def warm(self) -> None:
-        """Wait until something of every host and subsystem is stored."""
+        """Wait until something of every host is stored, and all that was made until then."""
         names = set().union(*(group.names for group in self.hosts))
         eventually(lambda: {host for host, *_ in self.stored()} == names, what=lambda: self.consumer.output[-2000:])
+        made = self.ledger().made
+        eventually(lambda: made <= self.stored(), what=lambda: self.consumer.output[-2000:])
 
     def says(self, process: Hosts | Consumer, text: str, *, times: int = 1, seconds: float = 60.0) -> float:
         """Wait until a process has said something; return how many seconds that took."""

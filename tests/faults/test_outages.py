@@ -68,7 +68,7 @@ def be_mute() -> Iterator[Callable[[int], Mute]]:
 
 
 @pytest.mark.parametrize("kind", ["mosquitto", pytest.param("nats-server", marks=pytest.mark.faults)])
-def test_a_broker_that_is_away(kind: str, make_scenario: MakeScenario) -> None:
+def test_a_broker_that_is_away(kind: str, make_scenario: MakeScenario, away_seconds: float) -> None:
     scenario = make_scenario(kind)
     broker = scenario.broker
     scenario.start()
@@ -76,7 +76,7 @@ def test_a_broker_that_is_away(kind: str, make_scenario: MakeScenario) -> None:
     scenario.fault(broker.kill)
     for process in scenario.processes:
         scenario.says(process, AWAY)
-    scenario.run_for(4)
+    scenario.run_for(away_seconds)
     broker.start()
     for process in scenario.processes:
         # It is asked when the broker has answered somebody; before that it was there for a moment already.
@@ -113,12 +113,13 @@ def test_a_database_that_is_away(
     killable_influx_server: OwnInfluxServer,
     influxdb: InfluxOptions,
     make_scenario: MakeScenario,
+    away_seconds: float,
 ) -> None:
     server = killable_influx_server
     scenario = make_scenario("mosquitto", influxdb=influxdb)
     scenario.start()
     scenario.fault(getattr(server, how))
-    scenario.run_for(8)
+    scenario.run_for(2 * away_seconds)
     if how == "kill":
         server.start()
     else:

@@ -56,7 +56,8 @@ class HttpSink:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 with sink.arrived:
                     answer = sink.answers.popleft() if sink.answers else Answer()
-                    sink.requests.append(Request(self.path, dict(self.headers), body))
+                    headers = {name.title(): value for name, value in self.headers.items()}  # their case means nothing
+                    sink.requests.append(Request(self.path, headers, body))
                     sink.arrived.notify_all()
                 if answer.hang:
                     sink.released.wait(PATIENCE)

@@ -20,6 +20,11 @@ from ..servers import free_port
 from .conftest import Start, resolved, route, tell, transition
 from .sinks import PATIENCE, Answer, HttpSink, silent_server
 
+DAMAGE = """
+    CREATE TRIGGER damage AFTER INSERT ON entry
+    BEGIN UPDATE entry SET transition = 'x' || transition WHERE number = new.number; END
+"""
+
 
 def settled(notifications: Notifications, journal: Journal, name: str = "ops") -> RouteStatus:
     """Return the status when the route is done with the whole journal, as the journal knows."""
@@ -185,7 +190,7 @@ def test_what_is_refused_is_sent_again_as_the_same(
     assert str(status) in warnings[0]
     assert ("until you mend that" in warnings[0]) is (status != 500)
     [told] = [record.getMessage() for record in said.records if record.levelno == logging.INFO]
-    assert told.startswith("notifications on ops are taken again: 1 alerts, ")
+    assert told.startswith("notifications on ops are taken again: 1 told, ")
 
 
 def test_an_outage_loses_nothing_and_is_said_twice(
@@ -199,7 +204,7 @@ def test_an_outage_loses_nothing_and_is_said_twice(
         failing(notifications)
     status = failing(notifications, attempts=4)
     assert status.failing_since is not None
-    assert status.reason == "127.0.0.1: cannot be reached ([Errno 111] Connection refused)"
+    assert status.reason == "127.0.0.1: cannot be reached (Connection refused)"
     sink = HttpSink(port)
     try:
         settled(notifications, journal)
@@ -306,14 +311,46 @@ def test_a_journal_that_cannot_be_read_is_waited_for(
 ) -> None:
     notifications = start(route(webhook=http.url))
     connection = journal._open()
-    tell(journal, None, transition())
-    connection.execute("UPDATE entry SET transition = 'x' || transition")
-    notifications.wake()
+    connection.execute(DAMAGE)
+    tell(journal, notifications, transition())
     assert "alerts.db cannot be read" in failing(notifications, attempts=2).reason
     connection.execute("UPDATE entry SET transition = substr(transition, 2)")
     assert settled(notifications, journal).failing_since is None
     assert [record.levelname for record in said.records] == ["WARNING", "INFO"]
     assert len(http.requests) == 1
+
+
+def test_a_journal_that_can_be_read_again_is_no_trouble_though_there_is_nothing_to_tell(
+    journal: Journal, start: Start, said: pytest.LogCaptureFixture
+) -> None:
+    notifications = start(route(webhook="http://127.0.0.1:1/", level="critical"))
+    connection = journal._open()
+    connection.execute(DAMAGE)
+    tell(journal, notifications, transition())
+    failing(notifications)
+    connection.execute("UPDATE entry SET transition = substr(transition, 2)")
+    deadline = time.monotonic() + PATIENCE
+    while notifications.status()[0].failing_since is not None:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert said.records[-1].getMessage() == "notifications on ops go on"
+
+
+def test_what_was_on_its_way_and_is_for_the_route_no_more_stops_nothing(
+    journal: Journal, start: Start, http: HttpSink
+) -> None:
+    http.answers.extend([Answer(503)] * 1000)
+    first = start(route(webhook=http.url))
+    tell(journal, first, transition())
+    failing(first)
+    first.stop()
+    http.answers.clear()
+    http.requests.clear()
+    one = transition(host="db-1")
+    tell(journal, None, transition(), one)
+    second = start(route(webhook=http.url, hosts=("db-*",)))
+    settled(second, journal)
+    assert ids_of(http) == [one.id]
 
 
 def test_a_place_that_cannot_be_kept_is_no_reason_to_tell_again(

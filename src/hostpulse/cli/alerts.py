@@ -1,6 +1,6 @@
-"""Show what happened to alerts.
+"""Show alerts and what happened to them, acknowledge and silence them, and try who is told.
 
-What happens to an alert is stored with the history of its host, as the table `event`: docs/alerts.md.
+docs/alerts.md explains the rules, docs/notifications.md who is told.
 """
 
 import argparse
@@ -16,7 +16,9 @@ from hostpulse.consumer.alerts.metrics import hint
 from hostpulse.consumer.storage import Reader, RowQuery
 from hostpulse.consumer.storage.interface import Value
 
+from .alert_requests import REQUESTS, add_request_actions
 from .arguments import add_setting_options, load_settings
+from .notifications import add_test_action, run_test
 from .selection import chosen, explain_nothing, open_history, time_range
 from .terminal import clean
 
@@ -29,6 +31,7 @@ _MOST_RULES = 100
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what there is to do."""
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    add_request_actions(lambda name, text: _action(actions, name, text))
     history = _action(actions, "history", "Show what was told of alerts, a line for each time, the oldest first.")
     history.add_argument("--since", default="7d", metavar="TIME", help="begin: an age or RFC 3339 (default 7d)")
     history.add_argument("--until", default="now", metavar="TIME", help="end, as above (default now)")
@@ -39,6 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     history.add_argument("--all", action="store_true", help="also what nobody was told, and why")
     history.set_defaults(key=None)
+    add_test_action(actions)
 
 
 def _action(
@@ -52,7 +56,11 @@ def _action(
 def run(arguments: argparse.Namespace) -> int:
     """Do it."""
     settings = load_settings(arguments).settings
-    actions: dict[str, Callable[[argparse.Namespace, Settings], int]] = {"history": _history}
+    actions: dict[str, Callable[[argparse.Namespace, Settings], int]] = {
+        **REQUESTS,
+        "history": _history,
+        "test": run_test,
+    }
     sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
     return actions[arguments.action](arguments, settings)
 

@@ -151,6 +151,19 @@ def _publisher(values: Values) -> list[str]:
     ]
 
 
+def _consumer(values: Values) -> list[str]:
+    members = values.get("member", {}).values()
+    rows = [one["stored_rows"] for one in members if "stored_rows" in one]
+    firing = [one["firing_alerts"] for one in members if "firing_alerts" in one]
+    memory = [one["memory_bytes"] for one in members if "memory_bytes" in one]
+    return [
+        size(max(memory)) if memory else "",  # its roles are one process
+        f"{sum(rows)} rows stored" if rows else "",
+        f"{sum(firing)} {'alert fires' if sum(firing) == 1 else 'alerts fire'}" if firing else "",
+        _shown(values, "missing_messages", "{:.0f} missing") if values.get("missing_messages") else "",
+    ]
+
+
 _LINES: Mapping[str, Callable[[Values], list[str]]] = {
     "cpu": _cpu,
     "memory": _memory,
@@ -161,4 +174,5 @@ _LINES: Mapping[str, Callable[[Values], list[str]]] = {
     "battery": _battery,
     "system": _system,
     "publisher": _publisher,
+    "consumer": _consumer,
 }

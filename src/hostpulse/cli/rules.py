@@ -20,7 +20,7 @@ from hostpulse.consumer.alerts import Rule, RulesError, Source, Transition, load
 from hostpulse.consumer.alerts.cases import CaseFile, CasesError, compare, load_cases, play
 from hostpulse.consumer.alerts.history import replay
 from hostpulse.consumer.alerts.metrics import hint
-from hostpulse.consumer.notifications import unknown_tags
+from hostpulse.consumer.notifications import check_routes, unknown_tags
 
 from .arguments import add_setting_options, influx_options, load_settings
 from .notifications import route_options
@@ -77,11 +77,14 @@ def alert_options(settings: Settings, mqtt: MqttOptions) -> AlertOptions:
     """
     texts = _texts(settings)
     load_rules(parse_source(rules.name, rules.text) for rules in texts)  # a mistake is to be told here and now
+    routes = route_options(settings)
+    check_routes(routes)
     return AlertOptions(
         host=settings.host,
         mqtt=mqtt,
         data_dir=str(settings.data_dir),
         rules=tuple(texts),
+        routes=routes,
         prefix=settings.mqtt.prefix,
         influxdb=influx_options(settings),
         maximum_hosts=settings.store.maximum_hosts,

@@ -17,7 +17,7 @@ from hostpulse.bus.mqtt import Batch
 from hostpulse.bus.replay import decode_replay_request
 from hostpulse.bus.topics import HostTopic, Topics
 from hostpulse.consumer.dead_letter import DeadLetterFile
-from hostpulse.consumer.delivery import Delivery, Patience
+from hostpulse.consumer.delivery import Delivery, Group, Patience
 from hostpulse.consumer.delivery.account import ACCOUNT_FILE
 from hostpulse.consumer.health import Health
 from hostpulse.consumer.service import account
@@ -33,10 +33,22 @@ from .test_tracker import sample, seen
 SESSION = datetime.fromtimestamp(NOW - 3600, UTC)
 
 
+class Right:
+    """The right of one of a group, given and taken by the test."""
+
+    ours = False
+
+    def hold(self) -> bool:
+        return self.ours
+
+    def close(self) -> None:
+        self.ours = False
+
+
 class Life:
     """One life of a consumer: its store and its account."""
 
-    def __init__(self, directory: Path, clock: Clock) -> None:
+    def __init__(self, directory: Path, clock: Clock, *, group: Group | None = None) -> None:
         self.sent: list[tuple[str, bytes]] = []
         self.clock = clock
         self.writer = EmbeddedWriter(directory / HISTORY_FILE, retention=None, rollup_retention=None)
@@ -45,6 +57,7 @@ class Life:
             self.publish,
             lambda: EmbeddedReader(directory / HISTORY_FILE),
             directory,
+            group=group,
             wall=lambda: NOW + clock.seconds - 1000,
             clock=clock,
             patience=Patience(grace=10.0, waits=(20.0, 20.0)),
@@ -178,6 +191,25 @@ def test_an_account_is_not_written_over_before_it_was_read(live: Callable[[], Li
     third.take(status=b"online")
     third.wait(20)
     assert third.asked == [(2, 4)]
+
+
+def test_a_member_remembers_what_publishers_told_until_the_account_is_its_own(tmp_path: Path, clock: Clock) -> None:
+    """Else the end of a start is lost whose publisher told of it while the member that kept account was dead."""
+    right = Right()
+    life = Life(tmp_path, clock, group=Group(right))
+    life.delivery.told("web-1", {SESSION: {"cpu": 6, "nonsense": 6}})
+    life.delivery.told("a stranger", {SESSION: {"cpu": 6}})
+    life.take(1, 2, 3, status=b"online")
+    life.wait(60)
+    assert life.asked == []
+    right.ours = True
+    life.wait(60)
+    assert life.asked == [(4, 6)]
+    life.take(4, 5, 6, 7)
+    life.delivery.told("web-1", {SESSION: {"cpu": 7}})
+    life.wait(60)
+    assert life.asked == [(4, 6)]
+    life.end()
 
 
 def test_what_is_lost_is_counted_and_kept(live: Callable[[], Life], tmp_path: Path) -> None:
