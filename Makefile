@@ -57,7 +57,7 @@ clean: ## Remove .venv and caches; history and settings lie elsewhere and stay
 
 .venv/installed: pyproject.toml | .venv/bin/python
 	@echo "installing into .venv" >&2
-	@$(BIN)/python -m pip install --quiet --editable .
+	@$(BIN)/python -m pip install --quiet --editable '.[notify]'
 	@touch $@
 
 .venv/installed-test: .venv/installed

@@ -2,14 +2,15 @@
 
 import secrets
 from fnmatch import fnmatchcase
-from typing import Annotated
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import Struct
 
 from hostpulse.bus.errors import MalformedError
 
-from ..alerts import Engine, Silence, Transition, UnknownAlertError
+from ..alerts import Engine, Patterns, Silence, Transition, UnknownAlertError
+from ..alerts.metrics import hint
+from ..alerts.selection import Globs
 
 __all__ = [
     "Acknowledge",
@@ -24,9 +25,6 @@ __all__ = [
     "encode_request",
     "execute",
 ]
-
-
-_Patterns = Annotated[tuple[str, ...], Meta(max_length=64)]  # as many as a silence may have
 
 
 class Acknowledge(Struct, frozen=True, kw_only=True, tag="acknowledge"):
@@ -52,9 +50,9 @@ class Silencing(Struct, frozen=True, kw_only=True, tag="silence"):
         comment: why, and who says so.
     """
 
-    hosts: _Patterns = ()
-    rules: _Patterns = ()
-    labels: dict[str, _Patterns] = {}
+    hosts: Patterns = ()
+    rules: Patterns = ()
+    labels: dict[str, Patterns] = {}
     seconds: float
     comment: str = ""
 
@@ -150,16 +148,7 @@ def execute(request: Request, engine: Engine, now: float) -> tuple[Answer, list[
     if isinstance(request, Acknowledge):
         return _acknowledge(request, engine, now)
     if isinstance(request, Silencing):
-        silence = Silence(
-            id=secrets.token_hex(4),
-            hosts=request.hosts,
-            rules=request.rules,
-            labels=request.labels,
-            until=now + request.seconds,
-            comment=request.comment,
-        )
-        engine.silence(silence)
-        return Answer(done=(silence.id,)), []
+        return _silence(request, engine, now), []
     if isinstance(request, Lift):
         try:
             engine.lift(request.id)
@@ -179,10 +168,31 @@ def _acknowledge(request: Acknowledge, engine: Engine, now: float) -> tuple[Answ
     }
     nothing = [pattern for pattern, found in meant.items() if not found]
     if nothing:  # all or nothing: a mistake in one pattern must not go unnoticed among the others
-        return Answer(trouble=f"no alert that is firing is {nothing[0]!r}; `hostpulse alerts list` shows them"), []
+        near = hint(nothing[0], [alert.instance for alert in firing]) or "; `hostpulse alerts list` shows them"
+        return Answer(trouble=f"no alert that is firing is {nothing[0]!r}{near}"), []
     chosen = {alert.instance: alert for found in meant.values() for alert in found}
     transitions = [
         engine.acknowledge(alert.host, alert.rule, alert.labels, now, comment=request.comment)
         for alert in chosen.values()
     ]
     return Answer(done=tuple(chosen)), transitions
+
+
+def _silence(request: Silencing, engine: Engine, now: float) -> Answer:
+    # A host may be one that is yet to come. Rules and labels are known, and a silence of none would keep nothing quiet.
+    for pattern in request.rules:
+        if not any(Globs((pattern,)).match(rule) for rule in engine.rules):
+            return Answer(trouble=f"no rule is {pattern!r}{hint(pattern, engine.rules)}")
+    for label in request.labels:
+        if label not in engine.labels:
+            return Answer(trouble=f"no alert has a label {label!r}{hint(label, engine.labels)}")
+    silence = Silence(
+        id=secrets.token_hex(4),
+        hosts=request.hosts,
+        rules=request.rules,
+        labels=request.labels,
+        until=now + request.seconds,
+        comment=request.comment,
+    )
+    engine.silence(silence)
+    return Answer(done=(silence.id,))

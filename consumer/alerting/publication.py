@@ -147,9 +147,8 @@ class Publication:
         if self._sent is not None:
             self._journal.move(_READER, self._sent)
             self._sent = None
-        if not self._send_states() or not self._send_entries():
-            return
-        self._answer()
+        if self._send_entries() and self._send_states():
+            self._answer()
 
     def _send_states(self) -> bool:
         for topic in list(self._states)[:_MOST_STATES]:
@@ -169,6 +168,7 @@ class Publication:
             state = _over(one) if alert is None else _state_of(alert)
             if not self._send_event(entry) or not self._publish(self._topic_of(one), state, True):
                 return False
+            self._states.pop(topic, None)  # the broker's copy was older than this, as all that waits there is
             self._sent = entry.number
         return True
 

@@ -260,7 +260,7 @@ class AlertRole:
             self._engine.dump(), self._pending, self._engine.alerts(), now, self._engine.silences, answers=answers
         )
         for transition in self._pending:
-            told = "" if transition.told else f" (nobody is told: {transition.why})"
+            told = "" if transition.told else f" ({transition.why})"
             _log.info("%s %s: %s%s", transition.level, transition.kind, transition.summary, told)
         self._pending, self._answers = [], []
         self._changed = False

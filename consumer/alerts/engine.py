@@ -240,6 +240,16 @@ class Engine:
         return host in self._arrivals.forgotten
 
     @property
+    def rules(self) -> list[str]:
+        """The names of the rules."""
+        return list(self._watches)
+
+    @property
+    def labels(self) -> list[str]:
+        """The names of the labels by which the rules tell devices apart."""
+        return sorted({watch.rule.table.key for watch in self._watches.values() if watch.rule.table.key is not None})
+
+    @property
     def hosts(self) -> int:
         """How many hosts are known: those that have sent messages, and those whose absence is looked at."""
         return max(len(self._arrivals.hosts), *(len(watch.instances) for watch in self._host_plan.watches), 0)
