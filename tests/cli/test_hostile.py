@@ -8,7 +8,16 @@ from rich.console import Console
 
 from hostpulse.bus.errors import MalformedError
 from hostpulse.bus.fields import MAXIMUM_ENTRIES
-from hostpulse.bus.messages import Battery, Disk, DiskMount, Sensors, SensorsTemperature, System
+from hostpulse.bus.messages import (
+    Battery,
+    Consumer,
+    ConsumerMember,
+    Disk,
+    DiskMount,
+    Sensors,
+    SensorsTemperature,
+    System,
+)
 from hostpulse.cli.chart import chart
 from hostpulse.cli.lines import LatestFields, line_of
 from hostpulse.cli.view import View
@@ -79,6 +88,7 @@ def test_what_is_not_there_is_named_harmlessly(evil: Hostpulse) -> None:
         ("sensors", Sensors(temperature={"{}": SensorsTemperature(temperature_celsius=HUGE)})),
         ("battery", Battery(remaining_seconds=2**63 - 1)),
         ("system", System(uptime_seconds=HUGE, platform=EVIL)),
+        ("consumer", Consumer(member={EVIL: ConsumerMember(stored_rows=2**63 - 1, firing_alerts=1)})),
     ],
 )
 def test_a_line_of_up_says_any_name_and_any_number(subsystem: str, fields: Disk) -> None:

@@ -151,6 +151,21 @@ def _publisher(values: Values) -> list[str]:
     ]
 
 
+def _consumer(values: Values) -> list[str]:
+    members = list(values.get("member", {}).values())
+
+    def total(name: str) -> int | None:
+        known = [member[name] for member in members if name in member]
+        return sum(known) if known else None
+
+    rows, firing, waiting = total("stored_rows"), total("firing_alerts"), total("waiting_notifications")
+    return [
+        "" if rows is None else f"{rows} rows stored",
+        "" if firing is None else f"{firing or 'no'} {'alert fires' if firing in {0, 1} else 'alerts fire'}",
+        f"{waiting} waiting to be told" if waiting else "",
+    ]
+
+
 _LINES: Mapping[str, Callable[[Values], list[str]]] = {
     "cpu": _cpu,
     "memory": _memory,
@@ -161,4 +176,5 @@ _LINES: Mapping[str, Callable[[Values], list[str]]] = {
     "battery": _battery,
     "system": _system,
     "publisher": _publisher,
+    "consumer": _consumer,
 }
