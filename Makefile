@@ -18,7 +18,7 @@ up: .venv/installed ## Run broker, publisher and consumer on this machine (ARGUM
 test: .venv/installed-test ## Run the tests in several processes (PYTEST_ARGUMENTS="-k name" passes options on, "-n 0" has one process)
 	@$(BIN)/python -m pytest -n auto $(PYTEST_ARGUMENTS)
 
-test-faults: .venv/installed-test ## Kill, cut off, fill and confuse everything for ten minutes, and count the messages
+test-faults: .venv/installed-test ## Kill, cut off, fill and confuse everything for a quarter of an hour, and count the messages
 	@$(BIN)/python -m pytest tests/faults -m "" $(PYTEST_ARGUMENTS)
 
 check: .venv/installed-check ## Lint, check formatting and types
@@ -57,7 +57,7 @@ clean: ## Remove .venv and caches; history and settings lie elsewhere and stay
 
 .venv/installed: pyproject.toml | .venv/bin/python
 	@echo "installing into .venv" >&2
-	@$(BIN)/python -m pip install --quiet --editable .
+	@$(BIN)/python -m pip install --quiet --editable '.[notify]'
 	@touch $@
 
 .venv/installed-test: .venv/installed

@@ -111,7 +111,7 @@ def decode_request(data: bytes) -> Request:
         return _REQUEST.decode(data)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise MalformedError(
-            f"this consumer does not know such a request ({error}); is it of another version?"
+            f"this consumer does not know such a request ({error}); is it too long, or of another version?"
         ) from None
 
 
@@ -157,8 +157,7 @@ def execute(request: Request, engine: Engine, now: float) -> tuple[Answer, list[
         return Answer(done=(request.id,)), []
     if not engine.knows(request.host):
         return Answer(trouble=f"no host {request.host!r} is known"), []
-    engine.forget(request.host)
-    return Answer(done=(request.host,)), []
+    return Answer(done=(request.host,)), engine.forget(request.host, now)
 
 
 def _acknowledge(request: Acknowledge, engine: Engine, now: float) -> tuple[Answer, list[Transition]]:

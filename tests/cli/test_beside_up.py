@@ -129,6 +129,8 @@ def test_check_beside_up(shared: Hostpulse, up: Running) -> None:
     assert found["broker"] == [("ok", f"127.0.0.1:{shared.port}, MQTT 3.1.1")]
     assert found["history"][0][0] == "ok"
     assert re.search(r"history\.db, \S+ [KM]iB, \d hosts?$", found["history"][0][1])
+    assert found["alerts"][0][0] == "ok"
+    assert re.search(r"^(none|\d+) fires?, evaluated by process \d+$", found["alerts"][0][1])
 
 
 def test_every_message_of_a_publisher_is_valid(shared: Hostpulse, up: Running) -> None:

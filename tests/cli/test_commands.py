@@ -88,7 +88,8 @@ def check(hostpulse: Hostpulse, *arguments: object) -> tuple[int, dict[str, list
     for line in done.stdout.splitlines():
         mark, name, text = line.split(maxsplit=2)
         found.setdefault(name, []).append((mark, text))
-    assert list(found) == ["settings", "data", "history", "delivery", "broker", "rules", "notify", "collectors"]
+    names = ["settings", "data", "history", "delivery", "broker", "rules", "alerts", "notify", "collectors"]
+    assert list(found) == names
     return done.returncode, found
 
 
@@ -100,6 +101,7 @@ def test_check_on_a_new_machine(hostpulse: Hostpulse) -> None:
     assert found["history"] == [
         ("--", f"none yet in {hostpulse.history}; `hostpulse up` or `hostpulse consume` writes it")
     ]
+    assert found["alerts"] == [("--", f"no consumer has evaluated the rules in {hostpulse.data}")]
     assert found["delivery"] == [("--", f"no consumer keeps account in {hostpulse.data}")]
     assert found["broker"][0][0] == "--"
     assert found["broker"][0][1].endswith(f"on 127.0.0.1:{hostpulse.port}")

@@ -133,3 +133,11 @@ def test_a_chart_of_the_largest_numbers() -> None:
 def test_every_kind_of_dead_letter_can_be_chosen(evil: Hostpulse, kind: str) -> None:
     done = evil.run("deadletter", "list", "--kind", kind)
     assert done.returncode == 0, done.stderr
+
+
+def test_the_line_of_a_consumer_has_all_its_roles() -> None:
+    latest = LatestFields()
+    latest.add(Consumer(missing_messages=3, member={"store": ConsumerMember(memory_bytes=34 << 20, stored_rows=120)}))
+    assert line_of("consumer", latest.values) == "34.0 MiB · 120 rows stored · 3 missing"
+    latest.add(Consumer(missing_messages=0, member={"alerts": ConsumerMember(memory_bytes=34 << 20, firing_alerts=1)}))
+    assert line_of("consumer", latest.values) == "34.0 MiB · 120 rows stored · 1 alert fires"

@@ -22,14 +22,14 @@ def compose() -> None:
 
 
 @pytest.fixture(scope="session")
-def stack(compose: None) -> Iterator[Stack]:  # noqa: ARG001  skips
+def stack(compose: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:  # noqa: ARG001  skips
     """Return the whole stack, up and running."""
     need("docker", "version", why="no Docker engine answers")
     for image in IMAGES:
         need("docker", "image", "inspect", image, why=f"the image {image} is not here; docker pull {image}")
-    made = Stack()
+    made = Stack(tmp_path_factory.mktemp("stack"))
     try:
-        made.up("--build")
+        made.create()
         yield made
     finally:
         made.down()

@@ -14,6 +14,9 @@ from typing import Any
 from paho.mqtt.client import Client, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion
 
+from hostpulse.bus.codec import encode
+from hostpulse.bus.messages import Cpu
+
 from ..brokers import free_port
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -21,6 +24,31 @@ SECONDS = 120  # ends a test that fails
 LONG_RUNNING = ("mosquitto", "influxdb", "publisher", "consumer")
 ONE_SHOTS = ("secrets", "influxdb-setup")
 SECRETS = ("mosquitto", "influxdb", "publisher", "consumer", "reader", "grafana")
+
+RULES = """
+[rule.busy]
+metric = "cpu.load_average_1m"
+hosts = ["worker"]
+recover = "0s"
+warning = { above = 5 }
+critical = { above = 20 }
+"""
+# Who gets notifications is a secret, and lies with the consumer's others.
+ROUTE_SECRET = "ops-webhook"
+ROUTES = f"""
+HOSTPULSE_ALERTS__NOTIFY__OPS__WEBHOOK_FILE=/run/hostpulse/{ROUTE_SECRET}
+HOSTPULSE_ALERTS__NOTIFY__OPS__RULES=busy
+HOSTPULSE_ALERTS__NOTIFY__OPS__GROUP_WAIT=0s
+"""
+SINK = """
+import http.server
+class Sink(http.server.BaseHTTPRequestHandler):
+    def do_POST(self):
+        print(self.rfile.read(int(self.headers["Content-Length"])).decode(), flush=True)
+        self.send_response(204)
+        self.end_headers()
+http.server.HTTPServer(("", 8080), Sink).serve_forever()
+"""
 
 READ_SECRETS = """
 import hashlib, pathlib, sys
@@ -40,9 +68,17 @@ def eventually(condition: Callable[[], object], what: Callable[[], object] = lam
 
 
 class Stack:
-    """One project with ports and an image of its own, from the files of this checkout."""
+    """One project with ports and an image of its own, from the files of this checkout.
 
-    def __init__(self) -> None:
+    Args:
+        directory: where its rules and routes are written.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        rules, routes = directory / "rules.toml", directory / "routes.env"
+        rules.write_text(RULES)
+        routes.write_text(ROUTES)
+        rules.chmod(0o644)  # the consumer reads it under its own account
         name = f"hostpulse-test-{uuid.uuid4().hex[:8]}"
         self.project = name
         self.image = f"hostpulse:{name}"
@@ -53,6 +89,8 @@ class Stack:
             "MQTT_PORT": str(self.port),
             "HEALTH_INTERVAL": "2s",
             "HOSTPULSE_INTERVAL": "0.5",
+            "ALERT_RULES": str(rules),
+            "ALERT_ROUTES": str(routes),
         }
 
     def compose(self, *arguments: str, check: bool = True, **options: Any) -> subprocess.CompletedProcess[str]:
@@ -64,6 +102,12 @@ class Stack:
 
     def up(self, *arguments: str) -> None:
         self.compose("up", "--detach", "--quiet-pull", *arguments)
+
+    def create(self) -> None:
+        """Build the image, keep the secret that a user brings, and start everything."""
+        self.compose("build", "secrets")
+        self.compose("run", "--rm", "--no-TTY", "secret", ROUTE_SECRET, input="http://sink:8080/")
+        self.up()
 
     def down(self) -> None:
         self.compose("--profile", "*", "down", "--volumes", "--remove-orphans", "--timeout", "5")
@@ -99,6 +143,16 @@ class Stack:
 
     def consumer_login(self) -> tuple[str, str]:
         return "consumer", self.inside("consumer", "cat", "/run/hostpulse/mqtt-password")
+
+    @contextlib.contextmanager
+    def sink(self) -> Iterator[Callable[[], list[dict[str, Any]]]]:
+        """Run what takes notifications, where the consumer's way out leads; yield what reads those that came."""
+        options = ("--detach", "--network", f"{self.project}_broker", "--network-alias", "sink")
+        name = docker("run", *options, "--entrypoint", "python", self.image, "-c", SINK).strip()
+        try:
+            yield lambda: [json.loads(line) for line in docker("logs", name).splitlines()]
+        finally:
+            docker("rm", "--force", name)
 
     @contextlib.contextmanager
     def client(self, username: str | None, password: str | None, *filters: str) -> Iterator["Listener"]:
@@ -142,6 +196,32 @@ def docker(*arguments: str, check: bool = True) -> str:
     done = subprocess.run(["docker", *arguments], check=False, capture_output=True, text=True, timeout=120)
     assert not check or done.returncode == 0, (arguments, done.stderr)
     return done.stdout
+
+
+class Worker:
+    """A machine that is not there, with a load that the test chooses.
+
+    Args:
+        client: with the account of the machine `worker`.
+    """
+
+    def __init__(self, client: "Listener") -> None:
+        self._client = client
+        self._session = time.time()
+        self._sequence = 0
+
+    def load(self, load: float) -> None:
+        self._sequence += 1
+        message = encode(
+            Cpu(load_average_1m=load),
+            host="worker",
+            subsystem="cpu",
+            timestamp=time.time(),
+            sequence=self._sequence,
+            session=self._session,
+            interval=3600,
+        )
+        self._client.publish("hostpulse/worker/cpu", message)
 
 
 class Listener:

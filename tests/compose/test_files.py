@@ -37,7 +37,7 @@ def services() -> dict[str, dict[str, Any]]:
         ((), set[str]()),
         (("--profile", "grafana"), {"grafana"}),
         (("--profile", "homeassistant"), {"homeassistant"}),
-        (("--profile", "tools"), {"account", "cli"}),
+        (("--profile", "tools"), {"account", "cli", "secret"}),
         (GPU, set[str]()),
     ],
     ids=["plain", "grafana", "homeassistant", "tools", "gpu"],
@@ -80,8 +80,17 @@ def test_ports_are_open_to_this_machine_alone(services: dict[str, dict[str, Any]
     }
 
 
+def test_notifications_have_a_way_out_and_the_store_has_none() -> None:
+    found = configuration()
+    consumer = found["services"]["consumer"]["networks"]
+    assert {name: found["networks"][name].get("internal", False) for name in consumer} == {
+        "broker": False,
+        "store": True,
+    }
+
+
 def test_every_log_is_bounded_and_what_runs_comes_back(services: dict[str, dict[str, Any]]) -> None:
-    once = {"secrets", "influxdb-setup", "account", "cli"}
+    once = {"secrets", "influxdb-setup", "account", "cli", "secret"}
     for name, service in services.items():
         assert service["logging"]["options"]["max-size"], name
         assert service.get("restart") == (None if name in once else "unless-stopped"), name

@@ -16,7 +16,18 @@ from typing import Any
 
 import pytest
 
-from .support import LONG_RUNNING, ONE_SHOTS, REPOSITORY, SECRETS, Listener, Stack, docker, eventually
+from .support import (
+    LONG_RUNNING,
+    ONE_SHOTS,
+    REPOSITORY,
+    ROUTE_SECRET,
+    SECRETS,
+    Listener,
+    Stack,
+    Worker,
+    docker,
+    eventually,
+)
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -24,6 +35,7 @@ HOST = socket.gethostname().partition(".")[0]
 STOP_SECONDS = 10
 KILLED = 128 + signal.SIGKILL
 CACHES = ("__pycache__/", ".hypothesis/", ".pytest_cache/")
+ABOUT_A_MACHINE = "INFO alerts: "  # what this machine is like is not the stack's fault
 COMPLAINT = re.compile(r"lvl=(warn|error)|warning|error|denied|refused|traceback|authori[sz]ed", re.IGNORECASE)
 
 ASK_INFLUXDB = """
@@ -90,7 +102,8 @@ def test_everything_is_healthy_and_says_nothing_that_one_would_wonder_about(sett
         assert settled.container(name)["State"]["ExitCode"] == 0
     for name in LONG_RUNNING:
         assert settled.container(name)["RestartCount"] == 0
-    assert [line for line in settled.logs().splitlines() if COMPLAINT.search(line)] == []
+    lines = [line for line in settled.logs().splitlines() if ABOUT_A_MACHINE not in line]
+    assert [line for line in lines if COMPLAINT.search(line)] == []
 
 
 def test_what_is_stored_is_what_the_broker_passed_on(settled: Stack) -> None:
@@ -154,7 +167,13 @@ def waited_for(listener: Listener, host: str, subsystem: str, field: str, entry_
 
 def test_a_machine_writes_below_its_own_name_only(settled: Stack) -> None:
     login = settled.account("stranger")
-    denied = [f"hostpulse/{HOST}/cpu", f"hostpulse/{HOST}/status", "hostpulse/stranger/alert/a/b", "homeassistant/x"]
+    denied = [
+        f"hostpulse/{HOST}/cpu",
+        f"hostpulse/{HOST}/status",
+        "hostpulse/stranger/alert/a/b",
+        "hostpulse/stranger/event",
+        "homeassistant/x",
+    ]
     with settled.client(*settled.consumer_login(), "hostpulse/#") as listener:
         with settled.client(*login, "hostpulse/#") as stranger:
             for topic in denied:
@@ -217,7 +236,7 @@ def test_each_service_sees_its_own_secrets_only(settled: Stack) -> None:
         "mosquitto": {"acl", "passwords"},
         "influxdb": {"admin-password", "admin-token"},
         "publisher": {"host", "mqtt-password", "mqtt-username"},
-        "consumer": {"influxdb-writer-token", "mqtt-password"},
+        "consumer": {"influxdb-writer-token", "mqtt-password", ROUTE_SECRET},
     }
     owners = {"mosquitto": 1883, "influxdb": 1000, "publisher": 10001, "consumer": 10001, "reader": 472, "grafana": 472}
     for line in settled.secrets():
@@ -277,6 +296,64 @@ def assert_stored(stack: Stack, expected: dict[str, set[datetime]]) -> None:
 
     eventually(lambda: not missing(), lambda: (missing(), stack.logs("consumer")))
     assert all(len(timestamps) == len(set(timestamps)) for timestamps in stored.values())
+
+
+def test_an_alert_outlives_the_consumer_that_evaluates_and_everybody_is_told_once(settled: Stack) -> None:
+    with (
+        settled.sink() as notifications,
+        settled.client(*settled.account("worker")) as machine,
+        settled.client(*settled.consumer_login(), "hostpulse/worker/alert/busy/#") as listener,
+    ):
+
+        def told() -> list[str]:
+            return [alert["kind"] for one in notifications() for alert in one["alerts"]]
+
+        def waits(*kinds: str) -> None:
+            eventually(lambda: len(told()) >= len(kinds), lambda: (told(), settled.logs("consumer")))
+            assert told() == list(kinds)
+
+        def alerts(*words: str) -> list[str]:
+            return settled.inside("consumer", "hostpulse", "alerts", *words).splitlines()
+
+        worker = Worker(machine)
+        worker.load(9)
+        waits("fired")
+        assert json.loads(retained(listener, "hostpulse/worker/alert/busy/host"))["level"] == "warning"
+        assert alerts("ack", "worker/*") == ["worker/busy"]
+
+        settled.up("--no-recreate", "--scale", "consumer=3")
+        eventually(lambda: len(standing_by(settled)) == 2, lambda: settled.logs("consumer"))
+        (evaluates,) = {one["Id"] for one in settled.containers("consumer")} - standing_by(settled)
+        docker("kill", evaluates)
+        worker.load(30)
+        waits("fired", "escalated")
+
+        settled.compose("rm", "--stop", "--force", "consumer")
+        worker.load(1)
+        settled.up()
+        waits("fired", "escalated", "resolved")
+        assert alerts("test") == ["ok   ops"]
+        eventually(lambda: events(settled) == ["fired", "acknowledged", "escalated", "resolved"], settled.logs)
+        eventually(lambda: json.loads(listener.messages[-1][1])["level"] == "ok", lambda: listener.messages)
+        assert [line.split()[3] for line in alerts("history", "--rule", "busy")] == ["fired", "escalated", "resolved"]
+        assert alerts("forget", "worker") == []
+
+
+def standing_by(stack: Stack) -> set[str]:
+    """Return the consumers that leave the alerts to another one."""
+    consumers = [one["Id"] for one in stack.containers("consumer")]
+    return {one for one in consumers if "another consumer evaluates the alerts" in "".join(logs_of(one))}
+
+
+def logs_of(container: str) -> list[str]:
+    done = subprocess.run(["docker", "logs", container], capture_output=True, text=True, timeout=120, check=True)
+    return [done.stdout, done.stderr]
+
+
+def events(stack: Stack) -> list[str]:
+    """Return what happened to the alerts of the rule `busy`, as it is stored."""
+    lines = stack.once("cli", "export", "event", "--host", "worker", "--format", "jsonl", "--since", "1h").splitlines()
+    return [row["kind"] for row in map(json.loads, lines) if row["rule"] == "busy"]
 
 
 def test_stopping_drains_and_ends_in_time(settled: Stack) -> None:

@@ -14,7 +14,7 @@ from .report import Result
 
 __all__ = ["Killable", "Scenario"]
 
-_SETTLE_SECONDS = 180.0  # a question is asked 15 s after a gap was seen, again 45 s later; a lease lasts 60 s
+_SETTLE_SECONDS = 240.0  # a question is asked 15 s after a gap was seen, again 45 s later; a lease lasts 60 s
 _END_SECONDS = 20.0
 _LOOK_SECONDS = 0.25
 

@@ -12,10 +12,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hostpulse.bus.errors import HostpulseError
+from hostpulse.bus.lock import FileLock, is_held
 from hostpulse.bus.mqtt import MqttOptions, Session
 from hostpulse.bus.times import format_timestamp
 from hostpulse.bus.topics import Topics
 from hostpulse.config.settings import Settings
+from hostpulse.consumer.alerting.journal import JOURNAL_FILE, Journal, NoJournalError
+from hostpulse.consumer.alerting.service import LOCK_FILE
 from hostpulse.consumer.alerts import load_rules
 from hostpulse.consumer.delivery import read_account
 from hostpulse.consumer.notifications import RoutesError, check_routes, unknown_tags
@@ -68,6 +71,7 @@ def run(arguments: argparse.Namespace) -> int:
         ("letters", _dead_letters),
         ("broker", lambda settings: _broker(settings, arguments.half)),
         ("rules", _rules),
+        ("alerts", _alerts),
         ("notify", _notifications),
         ("collectors", _collectors),
     ]
@@ -94,6 +98,22 @@ def _rules(settings: Settings) -> Iterator[_Result]:
     rules = load_rules(rule_sources(settings))
     own = settings.alerts.rules
     yield _Result(good=True, text=f"{len(rules)} in effect, {'the default ones' if own is None else f'with {own}'}")
+
+
+def _alerts(settings: Settings) -> Iterator[_Result]:
+    """Tell whether somebody evaluates the rules, and what fires."""
+    lock = FileLock(settings.data_dir / LOCK_FILE)
+    try:
+        with Journal(settings.data_dir / JOURNAL_FILE).open() as journal:
+            firing = len(journal.overview().alerts)
+    except NoJournalError:
+        yield _Result(good=None, text=f"no consumer has evaluated the rules in {settings.data_dir}")
+        return
+    count = "1 fires" if firing == 1 else f"{firing or 'none'} fire{'' if firing else 's'}"
+    if is_held(lock.path):
+        yield _Result(good=True, text=f"{count}, evaluated by process {lock.holder() or 'unknown'}")
+    else:
+        yield _Result(good=None, text=f"{count} by what was last known; nobody evaluates the rules now")
 
 
 def _notifications(settings: Settings) -> Iterator[_Result]:

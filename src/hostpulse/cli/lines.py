@@ -152,17 +152,15 @@ def _publisher(values: Values) -> list[str]:
 
 
 def _consumer(values: Values) -> list[str]:
-    members = list(values.get("member", {}).values())
-
-    def total(name: str) -> int | None:
-        known = [member[name] for member in members if name in member]
-        return sum(known) if known else None
-
-    rows, firing, waiting = total("stored_rows"), total("firing_alerts"), total("waiting_notifications")
+    members = values.get("member", {}).values()
+    rows = [one["stored_rows"] for one in members if "stored_rows" in one]
+    firing = [one["firing_alerts"] for one in members if "firing_alerts" in one]
+    memory = [one["memory_bytes"] for one in members if "memory_bytes" in one]
     return [
-        "" if rows is None else f"{rows} rows stored",
-        "" if firing is None else f"{firing or 'no'} {'alert fires' if firing in {0, 1} else 'alerts fire'}",
-        f"{waiting} waiting to be told" if waiting else "",
+        size(max(memory)) if memory else "",  # its roles are one process
+        f"{sum(rows)} rows stored" if rows else "",
+        f"{sum(firing)} {'alert fires' if sum(firing) == 1 else 'alerts fire'}" if firing else "",
+        _shown(values, "missing_messages", "{:.0f} missing") if values.get("missing_messages") else "",
     ]
 
 
