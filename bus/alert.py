@@ -9,7 +9,7 @@ from typing import Annotated
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-__all__ = ["AlertState", "decode_level", "encode_alert_state"]
+__all__ = ["AlertState", "decode_alert_state", "encode_alert_state"]
 
 
 class AlertState(Struct, kw_only=True, frozen=True, omit_defaults=True):
@@ -33,11 +33,7 @@ class AlertState(Struct, kw_only=True, frozen=True, omit_defaults=True):
     quiet: Annotated[str, Meta(description="Why nobody is told now; absent where people are.")] | UnsetType = UNSET
 
 
-class _Level(Struct):
-    level: str
-
-
-_LEVEL = msgspec.json.Decoder(_Level)
+_STATE = msgspec.json.Decoder(AlertState)
 
 
 def encode_alert_state(state: AlertState) -> bytes:
@@ -45,9 +41,9 @@ def encode_alert_state(state: AlertState) -> bytes:
     return msgspec.json.encode(state)
 
 
-def decode_level(payload: bytes) -> str | None:
-    """Return the level in a payload; None where it is none of ours."""
+def decode_alert_state(payload: bytes) -> AlertState | None:
+    """Return the state in a payload; None where it is none of ours."""
     try:
-        return _LEVEL.decode(payload).level
+        return _STATE.decode(payload)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None

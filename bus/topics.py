@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from .errors import UsageError, WrongTopicError
 
-__all__ = ["MAXIMUM_PART_LENGTH", "ONLY_INSTANCE", "HostTopic", "Topics", "escape", "unescape"]
+__all__ = ["MAXIMUM_PART_LENGTH", "ONLY_INSTANCE", "AlertTopic", "HostTopic", "Topics", "escape", "unescape"]
 
 MAXIMUM_PART_LENGTH = 255
 
@@ -49,6 +49,14 @@ class HostTopic(NamedTuple):
 
     host: str
     leaf: str
+
+
+class AlertTopic(NamedTuple):
+    """A topic of the state of one alert; all parts escaped, as they stand in the topic."""
+
+    host: str
+    rule: str
+    instance: str
 
 
 class Topics:
@@ -138,3 +146,15 @@ class Topics:
         if len(parts) != len(HostTopic._fields) or not all(0 < len(part) <= MAXIMUM_PART_LENGTH for part in parts):
             raise WrongTopicError(f"{topic[:200]!r} is not {self.prefix}/<host>/<subsystem>")
         return HostTopic(*parts)
+
+    def parse_alert(self, topic: str) -> AlertTopic:
+        """Split the topic of the state of an alert.
+
+        Raises:
+            WrongTopicError: it is another one.
+        """
+        match topic[len(self._start) :].split("/") if topic.startswith(self._start) else ():
+            case [host, "alert", rule, instance]:
+                return AlertTopic(host, rule, instance)
+            case _:
+                raise WrongTopicError(f"{topic[:200]!r} is not {self.prefix}/<host>/alert/<rule>/<instance>")

@@ -8,7 +8,9 @@ from msgspec import Struct
 
 from hostpulse.bus.errors import MalformedError
 
-from ..alerts import Engine, Silence, Transition, UnknownAlertError
+from ..alerts import Engine, Patterns, Silence, Transition, UnknownAlertError
+from ..alerts.metrics import hint
+from ..alerts.selection import Globs
 
 __all__ = [
     "Acknowledge",
@@ -48,9 +50,9 @@ class Silencing(Struct, frozen=True, kw_only=True, tag="silence"):
         comment: why, and who says so.
     """
 
-    hosts: tuple[str, ...] = ()
-    rules: tuple[str, ...] = ()
-    labels: dict[str, tuple[str, ...]] = {}
+    hosts: Patterns = ()
+    rules: Patterns = ()
+    labels: dict[str, Patterns] = {}
     seconds: float
     comment: str = ""
 
@@ -109,7 +111,7 @@ def decode_request(data: bytes) -> Request:
         return _REQUEST.decode(data)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise MalformedError(
-            f"this consumer does not know such a request ({error}); is it of another version?"
+            f"this consumer does not know such a request ({error}); is it too long, or of another version?"
         ) from None
 
 
@@ -146,16 +148,7 @@ def execute(request: Request, engine: Engine, now: float) -> tuple[Answer, list[
     if isinstance(request, Acknowledge):
         return _acknowledge(request, engine, now)
     if isinstance(request, Silencing):
-        silence = Silence(
-            id=secrets.token_hex(4),
-            hosts=request.hosts,
-            rules=request.rules,
-            labels=request.labels,
-            until=now + request.seconds,
-            comment=request.comment,
-        )
-        engine.silence(silence)
-        return Answer(done=(silence.id,)), []
+        return _silence(request, engine, now), []
     if isinstance(request, Lift):
         try:
             engine.lift(request.id)
@@ -164,8 +157,7 @@ def execute(request: Request, engine: Engine, now: float) -> tuple[Answer, list[
         return Answer(done=(request.id,)), []
     if not engine.knows(request.host):
         return Answer(trouble=f"no host {request.host!r} is known"), []
-    engine.forget(request.host)
-    return Answer(done=(request.host,)), []
+    return Answer(done=(request.host,)), engine.forget(request.host, now)
 
 
 def _acknowledge(request: Acknowledge, engine: Engine, now: float) -> tuple[Answer, list[Transition]]:
@@ -176,10 +168,31 @@ def _acknowledge(request: Acknowledge, engine: Engine, now: float) -> tuple[Answ
     }
     nothing = [pattern for pattern, found in meant.items() if not found]
     if nothing:  # all or nothing: a mistake in one pattern must not go unnoticed among the others
-        return Answer(trouble=f"no alert that is firing is {nothing[0]!r}; `hostpulse alerts list` shows them"), []
+        near = hint(nothing[0], [alert.instance for alert in firing]) or "; `hostpulse alerts list` shows them"
+        return Answer(trouble=f"no alert that is firing is {nothing[0]!r}{near}"), []
     chosen = {alert.instance: alert for found in meant.values() for alert in found}
     transitions = [
         engine.acknowledge(alert.host, alert.rule, alert.labels, now, comment=request.comment)
         for alert in chosen.values()
     ]
     return Answer(done=tuple(chosen)), transitions
+
+
+def _silence(request: Silencing, engine: Engine, now: float) -> Answer:
+    # A host may be one that is yet to come. Rules and labels are known, and a silence of none would keep nothing quiet.
+    for pattern in request.rules:
+        if not any(Globs((pattern,)).match(rule) for rule in engine.rules):
+            return Answer(trouble=f"no rule is {pattern!r}{hint(pattern, engine.rules)}")
+    for label in request.labels:
+        if label not in engine.labels:
+            return Answer(trouble=f"no alert has a label {label!r}{hint(label, engine.labels)}")
+    silence = Silence(
+        id=secrets.token_hex(4),
+        hosts=request.hosts,
+        rules=request.rules,
+        labels=request.labels,
+        until=now + request.seconds,
+        comment=request.comment,
+    )
+    engine.silence(silence)
+    return Answer(done=(silence.id,))

@@ -97,6 +97,7 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._connection: sqlite3.Connection | None = None
+        self._session: float | None = None
 
     # Opening and closing
 
@@ -145,7 +146,7 @@ class Journal:
         """Close it; it may be opened again."""
         if self._connection is not None:
             self._connection.close()
-            self._connection = None
+            self._connection = self._session = None
 
     def __enter__(self) -> Self:
         return self
@@ -186,8 +187,10 @@ class Journal:
     @property
     def session(self) -> float:
         """When the journal was begun, seconds since the epoch: the session of all its events."""
-        with reported(self.path):
-            return int(self._meta("session") or b"0") / _MILLISECONDS
+        if self._session is None:  # asked for with each event
+            with reported(self.path):
+                self._session = int(self._meta("session") or b"0") / _MILLISECONDS
+        return self._session
 
     def state(self) -> bytes:
         """Return the engine's state; empty at the first time.
@@ -205,8 +208,10 @@ class Journal:
         alerts: Sequence[Alert],
         now: float,
         silences: Sequence[Silence] = (),
+        *,
+        answers: Iterable[tuple[int, bytes]] = (),
     ) -> int:
-        """Keep the state and what happened, both or neither; durable on return.
+        """Keep the state, what happened and what people are answered, all or nothing; durable on return.
 
         Args:
             state: of the engine.
@@ -214,6 +219,7 @@ class Journal:
             alerts: those that are not ok.
             now: seconds since the epoch.
             silences: those that have not ended.
+            answers: to requests, by their id.
 
         Returns:
             The number of the last entry.
@@ -227,6 +233,8 @@ class Journal:
             self._set_meta("overview", _encode(Overview(moment=now, alerts=list(alerts), silences=list(silences))))
             for transition in transitions:
                 self._append(transition, int(now * _MILLISECONDS))
+            for number, answer in answers:
+                connection.execute("UPDATE command SET answer = ? WHERE id = ?", (answer, number))
             return self._last()
 
     def _append(self, transition: Transition, now: int) -> None:
@@ -394,15 +402,6 @@ class Journal:
         with reported(self.path):
             found = self._open().execute("SELECT id, at, request FROM command WHERE answer IS NULL ORDER BY id")
             return [(int(number), float(at), bytes(request)) for number, at, request in found]
-
-    def answer(self, number: int, answer: bytes) -> None:
-        """Answer a request; durable on return.
-
-        Raises:
-            StorageError: it could not be kept.
-        """
-        with reported(self.path), transaction(self._open()):
-            self._open().execute("UPDATE command SET answer = ? WHERE id = ?", (answer, number))
 
     def answer_to(self, number: int) -> bytes | None:
         """Return the answer to a request; None while there is none.

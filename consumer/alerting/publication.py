@@ -6,31 +6,38 @@ stores know them. A broker that has lost its copies gets them again with the nex
 of alerts that nobody knows any more has them cleared.
 """
 
+import logging
+import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from msgspec import UNSET, UnsetType
 
-from hostpulse.bus.alert import AlertState, decode_level, encode_alert_state
+from hostpulse.bus.alert import AlertState, decode_alert_state, encode_alert_state
 from hostpulse.bus.codec import NO_INTERVAL, VERSION, encode
-from hostpulse.bus.errors import MessageError
+from hostpulse.bus.errors import MessageError, UsageError
 from hostpulse.bus.messages import EVENT
+from hostpulse.bus.mqtt import Batch
 from hostpulse.bus.replay import decode_replay_request
-from hostpulse.bus.times import format_timestamp
-from hostpulse.bus.topics import Topics
+from hostpulse.bus.times import format_timestamp, parse_moment
+from hostpulse.bus.topics import ONLY_INSTANCE, Topics, escape, unescape
 
 from ..alerts import Alert, Level, Transition
 from .event import event_of
 from .journal import Entry, Journal
+from .role import AlertRole
 
 __all__ = ["Publication"]
+
+_log = logging.getLogger(__name__)
 
 _READER = "topics"
 _MOST_ENTRIES = 30  # at once: two messages for each, and the connection takes a hundred
 _MOST_STATES = 30
 _MOST_QUESTIONS = 64
 _OK = Level.OK.word
+_OVER_SECONDS = 7 * 86400.0  # for how long a broker keeps that an alert is over; devices come and go
 
 
 class _Question(NamedTuple):
@@ -47,9 +54,10 @@ class Publication:
     Args:
         topics: the prefix.
         journal: open.
-        alerts: returns the alerts that are not ok.
+        alerts: who knows what there is now.
         publish: sends topic, payload and whether it is retained; returns whether it was sent.
         unacknowledged: how many messages of ours the broker has not acknowledged.
+        wall: seconds since the epoch.
     """
 
     def __init__(
@@ -57,15 +65,17 @@ class Publication:
         topics: Topics,
         journal: Journal,
         *,
-        alerts: Callable[[], list[Alert]],
+        alerts: AlertRole,
         publish: Callable[[str, bytes, bool], bool],
         unacknowledged: Callable[[], int],
+        wall: Callable[[], float] = time.time,
     ) -> None:
         self._topics = topics
         self._journal = journal
         self._alerts = alerts
         self._publish = publish
         self._unacknowledged = unacknowledged
+        self._wall = wall
         self._sent: int | None = None  # the last entry that was sent and not acknowledged
         self._states: dict[str, bytes] = {}  # to be put right at the broker: payload by topic
         self._questions: deque[_Question] = deque(maxlen=_MOST_QUESTIONS)
@@ -77,33 +87,50 @@ class Publication:
 
     def connected(self) -> None:
         """Put the states right again: this may be a broker that has lost them."""
-        self._states |= {self._topic_of(alert): _state_of(alert) for alert in self._alerts()}
+        self._states |= {self._topic_of(alert): _state_of(alert) for alert in self._alerts.alerts}
 
-    def seen(self, topic: str, payload: bytes) -> None:
-        """Take a state that the broker has kept; one of an alert that is over, or that nobody knows, is cleared.
+    def take(self, batch: Batch) -> None:
+        """Take what is for us of a batch: states that the broker has kept, and questions for our events."""
+        for index, (name, payload) in enumerate(zip(batch.topics, batch.payloads, strict=True)):
+            is_kept = index in batch.retained and b"/alert/" in name
+            is_question = index not in batch.retained and name.endswith(b"/replay")
+            if is_kept or is_question:
+                try:
+                    topic = name.decode()
+                    (self._seen if is_kept else self._asked)(topic, payload)
+                except (MessageError, UnicodeError):
+                    continue  # for the publisher, who says so; or of nobody
 
-        Args:
-            topic: its topic.
-            payload: what it says; empty for one that was cleared.
-        """
-        if (
-            payload
-            and decode_level(payload) != _OK
-            and topic not in {self._topic_of(alert) for alert in self._alerts()}
-        ):
+    def _seen(self, topic: str, payload: bytes) -> None:
+        """Take a state that the broker has kept: of an alert that nobody knows, or that is long over, it is cleared."""
+        host, rule, instance = self._topics.parse_alert(topic)
+        if payload and not self._is_firing(topic, unescape(host), unescape(rule), instance) and self._is_old(payload):
             self._states.setdefault(topic, b"")
 
-    def asked(self, host: str, payload: bytes) -> None:
-        """Take a question for messages of a host; it is answered where it is about our events.
+    def _is_firing(self, topic: str, host: str, rule: str, instance: str) -> bool:
+        keys: Iterable[str | None] = (unescape(instance), *((None,) if instance == ONLY_INSTANCE else ()))
+        alerts = [alert for key in keys if (alert := self._alerts.alert(host, rule, key)) is not None]
+        return any(self._topic_of(alert) == topic for alert in alerts)  # and not another spelling of it
 
-        Args:
-            host: name of the machine, not escaped.
-            payload: of the question.
-        """
+    def _is_old(self, payload: bytes) -> bool:
+        """Return whether a state, which is not of an alert that fires, is worth nothing to anybody."""
+        state = decode_alert_state(payload)
+        if state is None or state.level != _OK:
+            return True
+        now = self._wall()
         try:
-            request = decode_replay_request(payload)
-        except MessageError:
-            return  # for the publisher, who says so
+            return parse_moment(state.since, now=now) < now - _OVER_SECONDS
+        except UsageError:
+            return True
+
+    def _asked(self, topic: str, payload: bytes) -> None:
+        """Take a question for messages of a host; it is answered where it is about our events."""
+        part = self._topics.parse(topic).host
+        host = unescape(part)
+        host.encode()  # an escape may make half a character, which the journal cannot look for
+        if escape(host) != part:
+            return
+        request = decode_replay_request(payload)
         ours = request.subsystem == EVENT and abs(request.session.timestamp() - self._journal.session) < 0.001  # noqa: PLR2004  the contract has milliseconds
         question = _Question(host, request.first, request.last)
         if ours and question not in self._questions:  # several who ask at once are answered once
@@ -120,9 +147,8 @@ class Publication:
         if self._sent is not None:
             self._journal.move(_READER, self._sent)
             self._sent = None
-        if not self._send_states() or not self._send_entries():
-            return
-        self._answer()
+        if self._send_entries() and self._send_states():
+            self._answer()
 
     def _send_states(self) -> bool:
         for topic in list(self._states)[:_MOST_STATES]:
@@ -132,16 +158,17 @@ class Publication:
         return True
 
     def _send_entries(self) -> bool:
-        entries = self._journal.entries(self._journal.position(_READER) or 0, _MOST_ENTRIES)
-        if not entries:
-            return True
-        now = {self._topic_of(alert): alert for alert in self._alerts()}
-        for entry in entries:
-            topic = self._topic_of(entry.transition)
-            alert = now.get(topic)
-            state = _over(entry.transition) if alert is None else _state_of(alert)
-            if not self._send_event(entry) or not self._publish(topic, state, True):
+        position = self._journal.position(_READER) or 0
+        for entry in self._journal.entries(position, _MOST_ENTRIES):
+            one = entry.transition
+            if self._sent is None and entry.number > position + 1:
+                lost = entry.number - position - 1
+                _log.warning("%d events grew old in the journal and were deleted before the broker had them", lost)
+            alert = self._alerts.alert(one.host, one.rule, next(iter(one.labels.values()), None))
+            state = _over(one) if alert is None else _state_of(alert)
+            if not self._send_event(entry) or not self._publish(self._topic_of(one), state, True):
                 return False
+            self._states.pop(topic, None)  # the broker's copy was older than this, as all that waits there is
             self._sent = entry.number
         return True
 

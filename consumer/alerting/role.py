@@ -26,7 +26,11 @@ _SAVE_SHARE = 100  # of our time at most one part in this many goes into saving 
 _PRUNE_SECONDS = 3600.0
 _KEPT_SECONDS = 90 * 86400.0
 _KEPT_ENTRIES = 100_000
+_LATE_SECONDS = 60.0  # nobody waits any more for the answer to a request that is older
+_BATTERY_SECONDS = 1.0  # of a tick, for looking into the history
+_HISTORY_PAUSE_SECONDS = 60.0  # until it is looked into again after it could not be read
 _NOT_SAMPLES = frozenset({"status", "info", "replay", "check", "event"})
+_TOO_LATE = Answer(trouble="the consumer was away for too long; nothing was done")
 
 
 class AlertRole:
@@ -40,7 +44,8 @@ class AlertRole:
         rules: what `load_rules` gave.
         journal: where state and transitions are kept; closed.
         maximum_hosts: how many hosts are looked at.
-        had_battery: whether history has a battery of a host of which nothing else is known; asked at most once for it.
+        had_battery: whether history has a battery of a host of which nothing else is known; None where it cannot be
+            read now, and is to be asked again.
         wall: seconds since the epoch.
         monotonic: seconds.
 
@@ -56,7 +61,7 @@ class AlertRole:
         journal: Journal,
         *,
         maximum_hosts: int = 1000,
-        had_battery: Callable[[str], bool] = lambda _: False,
+        had_battery: Callable[[str], bool | None] = lambda _: False,
         wall: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -72,7 +77,12 @@ class AlertRole:
         self._changed = False  # since the state was saved
         self._next_save = 0.0
         self._next_prune = 0.0
+        self._next_look = 0.0  # into the history
+        self._is_open = False
+        self._offline: dict[str, float] = {}  # hosts of which only the Last Will is known: when it came
         self._refused: set[str] = set()
+        self._has_refused_devices = False
+        self._answers: list[tuple[int, Answer]] = []
         self.received = 0
 
     def open(self) -> None:
@@ -86,21 +96,39 @@ class AlertRole:
             self._engine = Engine(self._rules, self._journal.state())
         except StateError as error:
             raise StorageError(f"{self._journal.path}: {error}") from None
+        self._is_open = True
         self._next_save = self._monotonic() + _SHORTEST_SAVE_SECONDS
 
     def close(self) -> None:
-        """Save what there is and close the journal."""
+        """Save what there is and close the journal. What could not be opened is left as it is."""
         try:
-            self._save()
+            if self._is_open:
+                self._save()
         except StorageError as error:
             _log.error("the state of the alerts is not saved: %s", error)
         finally:
+            self._is_open = False
             self._journal.close()
 
     @property
     def alerts(self) -> list[Alert]:
         """The alerts that are not ok, the longest first."""
         return self._engine.alerts()
+
+    @property
+    def firing(self) -> int:
+        """How many alerts are not ok."""
+        return self._engine.firing
+
+    def alert(self, host: str, rule: str, key: str | None) -> Alert | None:
+        """Return one of `alerts`; None if it is not among them.
+
+        Args:
+            host: name of the machine.
+            rule: name of the rule.
+            key: of the device; None where a host has one only.
+        """
+        return self._engine.alert(host, rule, key)
 
     @property
     def refused_hosts(self) -> int:
@@ -124,7 +152,7 @@ class AlertRole:
             topic = self._parse(name)
             if topic is None:
                 continue
-            if topic.leaf == "status":
+            if topic.leaf == "status" and payload in {b"online", b"offline"}:  # or nothing, where it is cleared
                 statuses[topic.host] = payload == b"online"
             if topic.leaf in _NOT_SAMPLES or index in batch.retained:
                 continue
@@ -155,22 +183,19 @@ class AlertRole:
         now = self._wall()
         if not listening:
             self._engine.listening(now)
+        self._look_into_history()
         self._pending += self._engine.tick(now)
-        answers = [self._answer(number, request, now) for number, _, request in self._journal.asked()]
-        if answers:
-            self._changed = True
-        happened = self._keep(at_once=bool(answers))
-        for number, answer in answers:
-            self._journal.answer(number, encode_answer(answer))
+        self._answer(now)
+        happened = self._keep()
         if self._monotonic() >= self._next_prune:
             self._next_prune = self._monotonic() + _PRUNE_SECONDS
             self._journal.prune(before=now - _KEPT_SECONDS, keep=_KEPT_ENTRIES)
         return happened
 
     def _is_known(self, host: str) -> bool:
-        if self._engine.knows(host):
+        if self._engine.knows(host) or self._engine.hosts + len(self._offline) < self._maximum_hosts:
             return True
-        if self._engine.hosts < self._maximum_hosts:
+        if host in self._offline:
             return True
         if not self._refused:
             _log.error(
@@ -183,35 +208,67 @@ class AlertRole:
         return False
 
     def _take_status(self, host: str, *, online: bool, now: float) -> None:
-        if online or self._engine.knows(host) or not self._is_known(host):
-            return
-        self._engine.status(host, online=False, received=now, has_battery=self._had_battery(host))
+        if online:
+            self._offline.pop(host, None)
+        elif not self._engine.knows(host) and not self._engine.has_forgotten(host) and self._is_known(host):
+            self._offline.setdefault(host, now)
 
-    def _answer(self, number: int, request: bytes, now: float) -> tuple[int, Answer]:
+    def _look_into_history(self) -> None:
+        """Begin to look at hosts of which only the Last Will is known; those with a battery may well be asleep."""
+        began = self._monotonic()
+        while self._offline and self._next_look <= self._monotonic() <= began + _BATTERY_SECONDS:
+            host, received = next(iter(self._offline.items()))
+            has_battery = None if self._engine.knows(host) else self._had_battery(host)
+            if has_battery is not None:
+                self._engine.status(host, online=False, received=received, has_battery=has_battery)
+            elif not self._engine.knows(host):
+                self._next_look = self._monotonic() + _HISTORY_PAUSE_SECONDS
+                return
+            del self._offline[host]
+            self._changed = True
+
+    def _answer(self, now: float) -> None:
+        """Do what people ask for. What was done and could not be kept is not done again."""
+        done = {number for number, _ in self._answers}
+        for number, at, request in self._journal.asked():
+            if number not in done:
+                late = now - at > _LATE_SECONDS
+                answer = _TOO_LATE if late else self._execute(request, now)
+                self._answers.append((number, answer))
+
+    def _execute(self, request: bytes, now: float) -> Answer:
         try:
             decoded: Request = decode_request(request)
         except MessageError as error:
-            return number, Answer(trouble=str(error))
+            return Answer(trouble=str(error))
         answer, transitions = execute(decoded, self._engine, now)
         self._pending += transitions
-        return number, answer
+        return answer
 
-    def _keep(self, *, at_once: bool = False) -> bool:
+    def _keep(self) -> bool:
         """Keep what happened; without that, save the state if it is time to."""
         happened = bool(self._pending)
-        if happened or at_once or (self._changed and self._monotonic() >= self._next_save):
+        if happened or self._answers or (self._changed and self._monotonic() >= self._next_save):
             self._save()
         return happened
 
     def _save(self) -> None:
         began = self._monotonic()
         now = self._wall()
-        self._journal.commit(self._engine.dump(), self._pending, self._engine.alerts(), now, self._engine.silences)
+        answers = [(number, encode_answer(answer)) for number, answer in self._answers]
+        self._journal.commit(
+            self._engine.dump(), self._pending, self._engine.alerts(), now, self._engine.silences, answers=answers
+        )
         for transition in self._pending:
-            told = "" if transition.told else f" (nobody is told: {transition.why})"
+            told = "" if transition.told else f" ({transition.why})"
             _log.info("%s %s: %s%s", transition.level, transition.kind, transition.summary, told)
-        self._pending = []
+        self._pending, self._answers = [], []
         self._changed = False
+        if self._engine.refused and not self._has_refused_devices:
+            self._has_refused_devices = True
+            _log.error(
+                "%d devices are looked at, as many as there may be; further ones are not", self._engine.instances
+            )
         cost = self._monotonic() - began
         self._next_save = began + min(max(_SAVE_SHARE * cost, _SHORTEST_SAVE_SECONDS), _LONGEST_SAVE_SECONDS)
 
@@ -220,6 +277,8 @@ def _host_topic(topics: Topics, name: bytes) -> HostTopic | None:
     """Return the topic if it lies directly below a host that is spelled as we spell it."""
     try:
         topic = topics.parse(name.decode())
-    except (UnicodeDecodeError, MessageError):
+        host = unescape(topic.host)
+        host.encode()  # an escape may make half a character, which no file can hold
+    except (UnicodeError, MessageError):
         return None
-    return topic if escape(unescape(topic.host)) == topic.host else None
+    return topic if escape(host) == topic.host else None

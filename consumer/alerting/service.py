@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -12,12 +13,12 @@ from hostpulse.bus.heartbeat import Heartbeat
 from hostpulse.bus.lock import FileLock
 from hostpulse.bus.messages import Consumer, ConsumerMember
 from hostpulse.bus.mqtt import Batch, MqttOptions, Receiver
-from hostpulse.bus.topics import Topics, unescape
+from hostpulse.bus.topics import Topics
 
 from ..alerts import load_rules, parse_source
 from ..health import Health
 from ..notifications import Notifications, RouteOptions
-from ..storage import Reader, RowQuery, StorageError
+from ..storage import NoHistoryError, Reader, RowQuery, StorageError
 from ..storage.options import InfluxOptions
 from ..stores import make_reader
 from .journal import JOURNAL_FILE, Journal
@@ -34,6 +35,7 @@ _BATCH_MESSAGES = 500
 _IDLE_SECONDS = 1.0
 _WAIT_SECONDS = 1.0  # between two looks whether we may take over
 _BATTERY_SECONDS = 30 * 86400.0
+_HISTORY_SECONDS = 5.0
 
 
 class RuleText(Struct, frozen=True):
@@ -180,9 +182,10 @@ class AlertService:
         publication = Publication(
             self._topics,
             self._journal,
-            alerts=lambda: self._role.alerts,
+            alerts=self._role,
             publish=lambda topic, payload, retain: receiver.publish(topic, payload, retain=retain),
             unacknowledged=lambda: receiver.unacknowledged,
+            wall=self._wall,
         )
         health = Health(
             self._topics,
@@ -201,18 +204,13 @@ class AlertService:
     def _take(self, batch: Batch, publication: Publication) -> None:
         if self._role.take(batch):
             self._notifications.wake()
-        for index, (name, payload) in enumerate(zip(batch.topics, batch.payloads, strict=True)):
-            if b"/alert/" in name and index in batch.retained:
-                publication.seen(name.decode("utf-8", "replace"), payload)
-            elif name.endswith(b"/replay"):
-                host = name.decode("utf-8", "replace").removeprefix(f"{self._options.prefix}/").removesuffix("/replay")
-                publication.asked(unescape(host), payload)
+        publication.take(batch)
         publication.advance()
 
     def _account(self, member: ConsumerMember) -> Consumer:
         """Note what this consumer has done."""
         member.received_messages = self._role.received
-        member.firing_alerts = len(self._role.alerts)
+        member.firing_alerts = self._role.firing
         routes = self._notifications.status()
         if routes:
             member.waiting_notifications = sum(route.waiting for route in routes)
@@ -241,8 +239,8 @@ class AlertService:
         else:
             self._trouble = ""
 
-    def _had_battery(self, host: str) -> bool:
-        """Return whether the history of the last month has a battery of a host."""
+    def _had_battery(self, host: str) -> bool | None:
+        """Return whether the history of the last month has a battery of a host; None where it cannot be read now."""
         now = self._wall()
         query = RowQuery(
             table="battery", start=now - _BATTERY_SECONDS, end=now, hosts=(host,), fields=("charge_percent",)
@@ -250,9 +248,14 @@ class AlertService:
         try:
             with self._reader() as reader:
                 return next(iter(reader.rows(query)), None) is not None
-        except StorageError as error:
-            _log.debug("whether %r has a battery is not known: %s", host, error)
+        except NoHistoryError:  # this is the very first start
             return False
+        except StorageError as error:
+            _log.info("whether %r has a battery is not known, so its silence is no alert yet: %s", host, error)
+            return None
 
     def _reader(self) -> Reader:
-        return make_reader(self._options.influxdb, self._directory)
+        influxdb = self._options.influxdb
+        if influxdb is not None:  # alerts wait meanwhile
+            influxdb = replace(influxdb, timeout=min(influxdb.timeout, _HISTORY_SECONDS))
+        return make_reader(influxdb, self._directory)

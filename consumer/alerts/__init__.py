@@ -13,15 +13,17 @@ the same transitions whenever it is played.
 from .engine import Engine, UnknownAlertError
 from .load import RulesError, Source, load_rules, parse_source
 from .model import Level, Rule
-from .silence import Silence
+from .silence import MOST_PATTERNS, Patterns, Silence
 from .state import StateError
 from .transition import Alert, Kind, Transition, instance_path
 
 __all__ = [
+    "MOST_PATTERNS",
     "Alert",
     "Engine",
     "Kind",
     "Level",
+    "Patterns",
     "Rule",
     "RulesError",
     "Silence",

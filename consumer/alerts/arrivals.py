@@ -12,6 +12,7 @@ __all__ = ["Arrivals"]
 
 _LIVE_PACE = 0.5  # messages that come in less than half the time in which they were sampled are backlog
 _MOMENT_SECONDS = 1.0  # how often a host is looked at, at most
+_MOST_FORGOTTEN = 10_000
 
 
 class Arrivals:
@@ -20,6 +21,7 @@ class Arrivals:
     def __init__(self) -> None:
         self.streams: dict[tuple[str, str], Stream] = {}
         self.hosts: dict[str, HostState] = {}
+        self.forgotten: dict[str, None] = {}  # hosts, in the order in which somebody had them forgotten
 
     def delay(self, envelope: Envelope, session: float, moment: float, received: float) -> float | None:
         """Note a message; return how long it was on its way. None for one that is late or came before.
@@ -37,6 +39,7 @@ class Arrivals:
         stream = self.streams.get(name)
         if stream is None:
             self.streams[name] = Stream(*name, session, envelope.sequence, moment, received)
+            self.forgotten.pop(envelope.host, None)
             return math.nan
         is_late = envelope.sequence <= stream.sequence if session == stream.session else moment <= stream.moment
         if is_late:
@@ -87,6 +90,9 @@ class Arrivals:
         return row
 
     def forget(self, host: str) -> None:
-        """Forget a host."""
+        """Forget a host, and what its Last Will says until a message of it comes again."""
         self.hosts.pop(host, None)
+        self.forgotten[host] = None
+        while len(self.forgotten) > _MOST_FORGOTTEN:
+            del self.forgotten[next(iter(self.forgotten))]
         self.streams = {name: stream for name, stream in self.streams.items() if name[0] != host}

@@ -27,6 +27,8 @@ __all__ = ["Engine", "UnknownAlertError"]
 _AWAY_SECONDS = 30.0  # a clock that was not seen for longer: the consumer was away, and silence meanwhile says nothing
 _FORGET_SECONDS = 86400.0
 _LARGEST = 100_000
+_MOST_PASSED_OVER = 10_000  # devices that no rule is about, remembered for speed
+_NOBODY_KNEW = "nobody was told of it"
 
 _Out = list[Transition]
 _Times = tuple[float, float, float]  # when a value was sampled, when it came, and seconds until the next one
@@ -41,8 +43,8 @@ class Engine:
 
     Args:
         rules: what `load_rules` gave.
-        state: what `dump` gave; empty to begin anew. What it has of rules that are gone is dropped: what was told of
-            them is told to be resolved by the next `tick`.
+        state: what `dump` gave; empty to begin anew. What it has of rules that are gone, or that are about something
+            else now, is dropped: the next `tick` ends their alerts.
         maximum_instances: devices of all rules together; further ones are not looked at, and counted in `refused`.
 
     Raises:
@@ -54,6 +56,7 @@ class Engine:
         self._inhibition = Inhibition({name: watch.rule for name, watch in self._watches.items()})
         self._maximum = maximum_instances
         self._number = 0
+        self._passed_over = 0
         self.refused = 0
         tables: dict[str, list[Watch]] = {}
         for watch in self._watches.values():
@@ -120,7 +123,7 @@ class Engine:
         elif now < self._moment:
             self._set_back(now)
         self._moment = now
-        out += [end_of(orphan, now) for orphan in self._orphans]
+        out += [_end_of_orphan(orphan, now) for orphan in self._orphans]
         self._orphans = []
         self._silences = {name: silence for name, silence in self._silences.items() if silence.until > now}
         for watch in self._watches.values():
@@ -132,7 +135,7 @@ class Engine:
         """Take what a host's retained status (Last Will) says.
 
         `offline` starts the clock of absence for a host of which nothing else is known; for others it runs already,
-        since their last message.
+        since their last message. Of one that was forgotten it says nothing new.
 
         Args:
             host: name of the machine, not escaped.
@@ -140,7 +143,7 @@ class Engine:
             received: seconds since the epoch by the consumer's clock.
             has_battery: whether history has a battery of it; counts for a host of which nothing else is known.
         """
-        if online:
+        if online or self.has_forgotten(host):
             return
         state = self._arrivals.hosts.get(host)
         for watch in self._host_plan.watches:
@@ -204,17 +207,25 @@ class Engine:
         if self._silences.pop(silence_id, None) is None:
             raise UnknownAlertError(f"there is no silence {silence_id!r}")
 
-    def forget(self, host: str) -> None:
-        """Forget a host that is gone for good; nobody is told anything.
+    def forget(self, host: str, now: float) -> list[Transition]:
+        """Forget a host that is gone for good.
 
         Args:
             host: name of the machine.
+            now: seconds since the epoch.
+
+        Returns:
+            The ends of its alerts, which nobody is told.
         """
+        out: _Out = []
         for watch in self._watches.values():
             for instance in watch.known_instances():
                 if instance.host == host:
+                    if instance.level:
+                        out.append(end_of(instance, now, summary=f"{host} is forgotten", why="the host is forgotten"))
                     self._drop(watch, instance)
         self._arrivals.forget(host)
+        return out
 
     # What there is
 
@@ -224,10 +235,24 @@ class Engine:
             watch.instances.get((host, None)) is not None for watch in self._host_plan.watches
         )
 
+    def has_forgotten(self, host: str) -> bool:
+        """Return whether somebody had a host forgotten of which no message has come since."""
+        return host in self._arrivals.forgotten
+
+    @property
+    def rules(self) -> list[str]:
+        """The names of the rules."""
+        return list(self._watches)
+
+    @property
+    def labels(self) -> list[str]:
+        """The names of the labels by which the rules tell devices apart."""
+        return sorted({watch.rule.table.key for watch in self._watches.values() if watch.rule.table.key is not None})
+
     @property
     def hosts(self) -> int:
-        """How many hosts have sent messages."""
-        return len(self._arrivals.hosts)
+        """How many hosts are known: those that have sent messages, and those whose absence is looked at."""
+        return max(len(self._arrivals.hosts), *(len(watch.instances) for watch in self._host_plan.watches), 0)
 
     @property
     def silences(self) -> list[Silence]:
@@ -238,6 +263,11 @@ class Engine:
     def instances(self) -> int:
         """How many devices are looked at, by all rules together."""
         return self._number
+
+    @property
+    def firing(self) -> int:
+        """How many alerts are not ok."""
+        return sum(bool(one.level) for watch in self._watches.values() for one in watch.known_instances())
 
     def alerts(self) -> list[Alert]:
         """Return the alerts that are not ok, the longest first."""
@@ -250,6 +280,21 @@ class Engine:
         ]
         return sorted(found, key=lambda alert: (alert.since, alert.instance))
 
+    def alert(self, host: str, rule: str, key: str | None) -> Alert | None:
+        """Return one of `alerts`; None if it is not among them.
+
+        Args:
+            host: name of the machine.
+            rule: name of the rule.
+            key: of the device; None where a host has one only.
+        """
+        watch = self._watches.get(rule)
+        instance = None if watch is None else watch.instances.get((host, key))
+        if watch is None or instance is None or not instance.level:
+            return None
+        now = self._moment or 0.0
+        return alert_of(watch.rule, instance, now=now, quiet=self._quiet(instance, now))
+
     def dump(self) -> bytes:
         """Return all that must survive a restart, as JSON for `Engine(rules, state)`."""
         watches = self._watches.values()
@@ -257,13 +302,13 @@ class Engine:
             State(
                 moment=self._moment,
                 listening=self._listening,
-                instances=[
-                    *(instance for watch in watches for instance in watch.known_instances()),
-                    *self._orphans,
-                ],
+                instances=[instance for watch in watches for instance in watch.known_instances()],
                 streams=list(self._arrivals.streams.values()),
                 hosts=list(self._arrivals.hosts.values()),
                 silences=self.silences,
+                forgotten=list(self._arrivals.forgotten),
+                metrics={name: watch.rule.metric for name, watch in self._watches.items()},
+                orphans=self._orphans,
             )
         )
 
@@ -272,11 +317,14 @@ class Engine:
         self._listening = state.listening
         self._arrivals.streams = {(stream.host, stream.subsystem): stream for stream in state.streams}
         self._arrivals.hosts = {host.name: host for host in state.hosts}
+        self._orphans = state.orphans
+        self._arrivals.forgotten = dict.fromkeys(state.forgotten)
         self._silences = {silence.id: silence for silence in state.silences}
         for instance in state.instances:
             watch = self._watches.get(instance.rule)
-            if watch is None or not self._is_about(watch.rule, instance):
-                if instance.told:
+            metric = state.metrics.get(instance.rule)
+            if watch is None or not self._is_about(watch.rule, instance, metric):
+                if instance.level:
                     self._orphans.append(instance)
                 continue
             if (instance.host, instance.key) in watch.instances:  # nobody has written such a state but by hand
@@ -349,25 +397,37 @@ class Engine:
         host, label = key
         return rule.hosts.match(host) and (label is None or rule.keys.match(label))
 
-    def _is_about(self, rule: Rule, instance: Instance) -> bool:
-        """Return whether a rule, which may have changed since, still looks at the device of an instance."""
+    def _is_about(self, rule: Rule, instance: Instance, metric: str | None) -> bool:
+        """Return whether a rule, which may have changed since, still looks at what an instance was about."""
         label = rule.table.key
-        is_such = instance.label == label and (instance.key is None) == (label is None)
+        is_such = (
+            metric in {None, rule.metric} and instance.label == label and (instance.key is None) == (label is None)
+        )
         return is_such and self._is_meant(rule, (instance.host, instance.key))
 
     def _enrol(self, watch: Watch, key: Key) -> Instance | None:
         """Make the instance of a device that is new; None if the rule does not look at it."""
+        if not self._is_meant(watch.rule, key):
+            self._pass_over(watch, key)
+            return None
         if self._number >= self._maximum:
             self.refused += 1
             return None
-        instance = None
-        if self._is_meant(watch.rule, key):
-            instance = Instance(host=key[0], rule=watch.rule.name, key=key[1], label=watch.rule.table.key)
-            if watch.rule.reduce is not Reduction.LAST:
-                instance.window = Window()
+        instance = Instance(host=key[0], rule=watch.rule.name, key=key[1], label=watch.rule.table.key)
+        if watch.rule.reduce is not Reduction.LAST:
+            instance.window = Window()
         self._number += 1
         watch.instances[key] = instance
         return instance
+
+    def _pass_over(self, watch: Watch, key: Key) -> None:
+        """Remember that a rule is not about a device: some have names that never come again, such as of containers."""
+        if self._passed_over >= _MOST_PASSED_OVER:
+            self._passed_over = 0
+            for one in self._watches.values():
+                one.forget_passed_over()
+        self._passed_over += 1
+        watch.instances[key] = None
 
     def _drop(self, watch: Watch, instance: Instance) -> None:
         if instance.level:
@@ -452,13 +512,14 @@ class Engine:
 
     def _resolve(self, watch: Watch, instance: Instance, before: Level, moment: float, out: _Out) -> None:
         """Who was told that it fires is told that it ends, and nobody else."""
-        why = "" if instance.told else "nobody was told of it"
+        why = "" if instance.told else _NOBODY_KNEW
         instance.told, instance.acknowledged = Level.OK, False
         self._say(watch, instance, Kind.RESOLVED, out, before=before, moment=moment, why=why)
 
     def _announce(self, watch: Watch, instance: Instance, now: float, out: _Out) -> None:
         """Tell what was kept quiet, if nothing does so any more."""
-        if instance.stale or self._quiet(instance, now):
+        is_about_silence = watch.rule.no_data is not None  # then there is no value to wait for
+        if (instance.stale and not is_about_silence) or self._quiet(instance, now):
             return
         instance.told, instance.told_at = instance.level, now
         self._say(watch, instance, Kind.ANNOUNCED, out, before=instance.level, moment=now, why="")
@@ -483,3 +544,8 @@ class Engine:
     @staticmethod
     def _say(watch: Watch, instance: Instance, kind: Kind, out: _Out, **words: Any) -> None:
         out.append(transition_of(watch.rule, instance, kind, **words))
+
+
+def _end_of_orphan(instance: Instance, now: float) -> Transition:
+    summary = f"the rule {instance.rule} is gone, or is no longer about this"
+    return end_of(instance, now, summary=summary, why="" if instance.told else _NOBODY_KNEW)

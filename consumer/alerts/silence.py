@@ -7,9 +7,11 @@ from msgspec import Meta, Struct
 
 from .selection import Globs
 
-__all__ = ["Silence"]
+__all__ = ["MOST_PATTERNS", "Patterns", "Silence"]
 
-_Patterns = Annotated[tuple[str, ...], Meta(max_length=64)]
+MOST_PATTERNS = 64
+
+Patterns = Annotated[tuple[str, ...], Meta(max_length=MOST_PATTERNS)]
 
 
 class Silence(Struct, frozen=True, kw_only=True):
@@ -25,9 +27,9 @@ class Silence(Struct, frozen=True, kw_only=True):
     """
 
     id: str
-    hosts: _Patterns = ()
-    rules: _Patterns = ()
-    labels: dict[str, _Patterns] = {}
+    hosts: Patterns = ()
+    rules: Patterns = ()
+    labels: dict[str, Patterns] = {}
     until: float
     comment: str = ""
 

@@ -122,6 +122,9 @@ class State(Struct, kw_only=True):
         streams: of every host and subsystem.
         hosts: every host.
         silences: those that have not ended.
+        forgotten: hosts that are gone for good, and whose Last Will says nothing new.
+        metrics: what each rule was about, by its name.
+        orphans: instances that no rule is about any more, whose end is not told yet.
     """
 
     version: int = _VERSION
@@ -131,6 +134,9 @@ class State(Struct, kw_only=True):
     streams: list[Stream] = []
     hosts: list[HostState] = []
     silences: list[Silence] = []
+    forgotten: list[str] = []
+    metrics: dict[str, str] = {}
+    orphans: list[Instance] = []
 
 
 _ENCODER = msgspec.json.Encoder()

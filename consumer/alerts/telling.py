@@ -84,12 +84,14 @@ def alert_of(rule: Rule, instance: Instance, *, now: float, quiet: str) -> Alert
     )
 
 
-def end_of(instance: Instance, now: float) -> Transition:
-    """Return the end of an alert that people were told of and whose rule is gone.
+def end_of(instance: Instance, now: float, *, summary: str, why: str) -> Transition:
+    """Return the end of an alert that is no longer looked at.
 
     Args:
         instance: as it was left.
         now: seconds since the epoch.
+        summary: a sentence for people.
+        why: why nobody is told; "" where people are.
     """
     return Transition(
         host=instance.host,
@@ -102,11 +104,12 @@ def end_of(instance: Instance, now: float) -> Transition:
         unit="",
         value=None,
         limit=None,
-        summary=f"the rule {instance.rule} is gone, or is no longer about this",
+        summary=summary,
         moment=now,
         since=instance.since,
         flapping=False,
-        told=True,
+        told=not why,
+        why=why,
     )
 
 

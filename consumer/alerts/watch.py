@@ -36,6 +36,10 @@ class Watch:
         """Return those that there are."""
         return [instance for instance in self.instances.values() if instance is not None]
 
+    def forget_passed_over(self) -> None:
+        """Forget the devices that it does not look at; each is looked at anew when it comes."""
+        self.instances = {key: instance for key, instance in self.instances.items() if instance is not None}
+
 
 class Plan:
     """The rules about one table: what `take` does with a row of it."""

@@ -115,7 +115,7 @@ def test_old_entries_go_and_numbers_never_come_again(journal: Journal) -> None:
 def test_a_request_is_answered_once(journal: Journal) -> None:
     first, second = journal.ask(b"one", NOW), journal.ask(b"two", NOW + 1)
     assert journal.asked() == [(first, NOW, b"one"), (second, NOW + 1, b"two")]
-    journal.answer(first, b"done")
+    journal.commit(b"", [], [], NOW, answers=[(first, b"done")])
     journal.withdraw(second)
     journal.withdraw(first)
     assert journal.asked() == []

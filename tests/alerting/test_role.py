@@ -325,7 +325,99 @@ def test_forgetting_a_host(make_role: Callable[..., AlertRole], clock: Clock, tm
     for second in range(1, 100):
         clock.now = NOW + second
         role.tick(listening=True)
+    assert kinds(tmp_path) == ["warning fired", "ok resolved"]
+    assert [(one.told, one.why) for one in told(tmp_path)][1:] == [(False, "the host is forgotten")]
+
+
+def test_a_last_will_that_the_broker_has_kept_does_not_bring_a_forgotten_host_back(
+    make_role: Callable[..., AlertRole], clock: Clock, tmp_path: Path
+) -> None:
+    role = make_role()
+    feed(role, clock, [load(0, 1)], [0])
+    assert ask(tmp_path, role, Forget(host="web-1")) == Answer(done=("web-1",))
+    role = make_role()
+    role.take(batch([(TOPICS.status("web-1"), b"offline")], retained=[0]))
+    role.take(batch([(TOPICS.status("web-2"), b"")]))  # somebody clears what the broker has of it
+    for second in range(100):
+        clock.now = NOW + second
+        role.tick(listening=True)
+    assert kinds(tmp_path) == []
+    assert role.alerts == []
+
+
+def test_whether_a_host_may_sleep_is_asked_again_where_history_cannot_be_read(
+    make_role: Callable[..., AlertRole], clock: Clock, tmp_path: Path
+) -> None:
+    answers: list[bool | None] = [None, None, False]
+    role = make_role(had_battery=lambda _: answers.pop(0))
+    role.take(batch([(TOPICS.status(f"web-{number}"), b"offline") for number in (1, 2)], retained=[0, 1]))
+    role.take(batch([(TOPICS.status("web-1"), b"online")]))
+    for second in range(300):
+        clock.now = NOW + second
+        role.tick(listening=True)
+        assert kinds(tmp_path) == ([] if second < 120 else ["critical fired"])
+    assert [alert.host for alert in role.alerts] == ["web-2"]
+
+
+def test_a_flood_of_last_wills_is_bounded(make_role: Callable[..., AlertRole], clock: Clock, tmp_path: Path) -> None:
+    role = make_role(maximum_hosts=10)
+    for part in range(2):
+        role.take(batch((TOPICS.status(f"host-{part}-{number}"), b"offline") for number in range(50)))
+        role.tick(listening=True)
+    feed(role, clock, [message("disk", 0, host="another", mount={"/": DiskMount(used_percent=95)})], [0])
+    for second in range(100):
+        clock.now = NOW + second
+        role.tick(listening=True)
+    assert kinds(tmp_path) == ["critical fired"] * 10
+
+
+def test_names_that_no_file_can_hold_stop_nothing(
+    make_role: Callable[..., AlertRole], clock: Clock, tmp_path: Path
+) -> None:
+    role = make_role()
+    half = f"{TOPICS.prefix}/_xED_xA0_x80/status"  # the escape of half a character
+    full = message("disk", 0, mount={"/": DiskMount(used_percent=95)})
+    role.take(batch([(half, b"offline"), full], retained=[0]))
+    clock.now = NOW + 5
+    role.tick(listening=True)
     assert kinds(tmp_path) == ["warning fired"]
+
+
+def test_what_was_asked_for_is_not_done_twice(
+    make_role: Callable[..., AlertRole], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hostpulse.consumer.storage.embedded.connection._BUSY_SECONDS", 0.1)
+    role = make_role()
+    with Journal(tmp_path / JOURNAL_FILE).open() as journal:
+        number = journal.ask(encode_request(Silencing(rules=("busy",), seconds=600)), NOW)
+        other = sqlite3.connect(tmp_path / JOURNAL_FILE, isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        for _ in range(2):
+            with pytest.raises(StorageUnavailableError, match=r"alerts\.db"):
+                role.tick(listening=True)
+        other.close()
+        assert journal.answer_to(number) is None
+        role.tick(listening=True)
+        assert journal.answer_to(number) is not None
+        assert len(journal.overview().silences) == 1
+
+
+def test_a_request_that_nobody_waits_for_any_more_is_not_done(
+    make_role: Callable[..., AlertRole], clock: Clock, tmp_path: Path
+) -> None:
+    clock.now = NOW + 100
+    answer = ask(tmp_path, make_role(), Silencing(rules=("*",), seconds=600))
+    assert answer.trouble == "the consumer was away for too long; nothing was done"
+    with Journal(tmp_path / JOURNAL_FILE).open() as journal:
+        assert journal.overview().silences == []
+
+
+def test_a_silence_that_could_not_be_read_again_is_refused(make_role: Callable[..., AlertRole], tmp_path: Path) -> None:
+    role = make_role()
+    hosts = tuple(f"web-{number}" for number in range(65))
+    assert "too long" in ask(tmp_path, role, Silencing(hosts=hosts, seconds=600)).trouble
+    assert ask(tmp_path, role, Silencing(hosts=hosts[:64], seconds=600)).trouble == ""
+    make_role()
 
 
 def test_a_request_of_another_version_is_answered(make_role: Callable[..., AlertRole], tmp_path: Path) -> None:
@@ -333,8 +425,20 @@ def test_a_request_of_another_version_is_answered(make_role: Callable[..., Alert
     assert "does not know such a request" in ask(tmp_path, make_role(), b"\xff").trouble
 
 
-def test_a_state_that_cannot_be_read_is_named(make_role: Callable[..., AlertRole], tmp_path: Path) -> None:
+def test_a_state_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     with Journal(tmp_path / JOURNAL_FILE).create(NOW) as journal:
         journal.commit(b'{"version": 99}', [], [], NOW)
-    with pytest.raises(StorageError, match=r"alerts\.db: the state of the alerts is of version 99"):
-        make_role()
+    role = AlertRole(TOPICS, (), Journal(tmp_path / JOURNAL_FILE))
+    for _ in range(2):
+        with pytest.raises(StorageError, match=r"alerts\.db: the state of the alerts is of version 99"):
+            role.open()
+        role.close()  # which must not write an empty state over it
+
+
+def test_a_journal_that_cannot_be_opened_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / JOURNAL_FILE).write_bytes(b"a text of somebody\n" * 100)
+    role = AlertRole(TOPICS, (), Journal(tmp_path / JOURNAL_FILE))
+    with pytest.raises(StorageError, match=r"alerts\.db"):
+        role.open()
+    role.close()
+    assert (tmp_path / JOURNAL_FILE).read_bytes() == b"a text of somebody\n" * 100

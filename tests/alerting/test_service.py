@@ -13,9 +13,13 @@ from typing import Any
 import msgspec
 import pytest
 
+from hostpulse.bus.alert import AlertState, encode_alert_state
 from hostpulse.bus.codec import decode
 from hostpulse.bus.messages import DiskMount
 from hostpulse.bus.replay import ReplayRequest, encode_replay_request
+from hostpulse.bus.times import format_timestamp
+from hostpulse.bus.topics import Topics
+from hostpulse.consumer.alerting.commands import Forget, encode_request
 from hostpulse.consumer.alerting.journal import JOURNAL_FILE, Journal
 from hostpulse.consumer.alerting.service import AlertOptions
 
@@ -87,33 +91,51 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Role]]:
 class Sampler:
     """A host that sends samples of now."""
 
-    def __init__(self, broker: Broker) -> None:
+    def __init__(self, broker: Broker, topics: Topics) -> None:
+        self._topics = topics
         self._feeder = Feeder(broker.options("web-1"))
         self._start = round(time.time(), 3)
         self._sequence = 0
+        self._host = "web-1" if topics is TOPICS else "büro 1"
 
     def disk(self, percent: float, mount: str = "/") -> None:
         self._sequence += 1
-        topic, payload = message(
+        _, payload = message(
             "disk",
             time.time() - self._start,
+            host=self._host,
             start=self._start,
             sequence=self._sequence,
             mount={mount: DiskMount(used_percent=percent)},
         )
-        self._feeder.send([payload], topic=topic)
+        self._feeder.send([payload], topic=self._topics.sample(self._host, "disk"))
 
     def close(self) -> None:
         self._feeder.close()
 
 
 @contextmanager
-def sampling(broker: Broker) -> Iterator[Sampler]:
-    sampler = Sampler(broker)
+def sampling(broker: Broker, topics: Topics = TOPICS) -> Iterator[Sampler]:
+    sampler = Sampler(broker, topics)
     try:
         yield sampler
     finally:
         sampler.close()
+
+
+def over(moment: float) -> bytes:
+    """Return the state of an alert that has been over since a moment."""
+    return encode_alert_state(
+        AlertState(
+            v=1,
+            host="web-1",
+            rule="disk_full",
+            labels={"mount": "/"},
+            level="ok",
+            since=format_timestamp(moment),
+            summary="it is over",
+        )
+    )
 
 
 def events(collector: Collector) -> list[tuple[str, str, int]]:
@@ -131,7 +153,7 @@ def states(collector: Collector) -> dict[str, Any]:
     return {
         topic.decode(): json.loads(payload) if payload else None
         for topic, payload in zip(collector.topics, collector.payloads, strict=True)
-        if b"/alert/" in topic
+        if topic.split(b"/")[-3:-2] == [b"alert"]
     }
 
 
@@ -205,10 +227,53 @@ def test_a_broker_that_has_lost_everything_gets_the_states_again(
 def test_states_of_alerts_that_nobody_knows_are_cleared(broker: Broker, start: Callable[..., Role]) -> None:
     with Feeder(broker.options("somebody")) as feeder:
         feeder.send([b'{"v":1,"level":"critical"}'], topic=SILENT, retain=True)
-        feeder.send([b'{"v":1,"level":"ok"}'], topic=DISK, retain=True)
+        feeder.send([over(time.time() - 60)], topic=DISK, retain=True)
+        feeder.send([over(time.time() - 8 * 86400)], topic=f"{DISK}old", retain=True)  # of a disk that was unplugged
         feeder.send([b'"nonsense"'], topic="hostpulse/web-9/alert/x/y", retain=True)
     start(broker)
     eventually(lambda: set(kept(broker)) == {DISK})
+
+
+def test_a_prefix_of_several_parts_may_look_like_an_alert(broker: Broker, start: Callable[..., Role]) -> None:
+    topics = Topics("home/alert/x")
+    with Feeder(broker.options("somebody")) as feeder:
+        feeder.send([b"online"], topic=topics.status("büro 1"), retain=True)
+        feeder.send([b'{"v":1,"level":"critical"}'], topic=topics.alert("büro 1", "cold", None), retain=True)
+    start(broker, prefix=topics.prefix)
+    with Collector(broker.options("listener"), [topics.everything]) as listener, sampling(broker, topics) as host:
+        host.disk(95, mount="/")
+        eventually(lambda: events(listener) == [("fired", "mount=/", 1)])
+        eventually(lambda: states(listener).get(topics.alert("büro 1", "cold", None), 1) is None)
+        eventually(lambda: topics.alert("büro 1", "disk_full", "/") in states(listener))
+        statuses = [payload for topic, payload in zip(listener.topics, listener.payloads, strict=True)
+                    if topic == topics.status("büro 1").encode()]  # fmt: skip
+        assert statuses == [b"online"]
+
+
+def test_the_state_of_a_host_that_is_forgotten_is_over(
+    broker: Broker, start: Callable[..., Role], tmp_path: Path
+) -> None:
+    start(broker)
+    with sampling(broker) as host:
+        host.disk(95)
+        eventually(lambda: kept(broker).get(DISK, {}).get("level") == "warning")
+    with Journal(tmp_path / "data" / JOURNAL_FILE).open() as journal:
+        journal.ask(encode_request(Forget(host="web-1")), time.time())
+    eventually(lambda: kept(broker).get(DISK, {}).get("level") == "ok")
+
+
+def test_a_question_for_a_host_that_cannot_be_is_passed_over(
+    broker: Broker, start: Callable[..., Role], tmp_path: Path
+) -> None:
+    start(broker)
+    with Journal(tmp_path / "data" / JOURNAL_FILE).open() as journal:
+        session = datetime.fromtimestamp(journal.session, UTC)
+    question = encode_replay_request(ReplayRequest(session=session, subsystem="event", first=1, last=9))
+    with sampling(broker) as host, Collector(broker.options("listener"), ["hostpulse/+/event"]) as listener:
+        with Feeder(broker.options("somebody")) as feeder:
+            feeder.send([question], topic="hostpulse/_xED_xA0_x80/replay")  # the escape of half a character
+        host.disk(95)
+        eventually(lambda: events(listener) == [("fired", "mount=/", 1)])
 
 
 def test_what_happened_while_the_broker_was_away_follows(

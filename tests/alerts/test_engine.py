@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from hostpulse.bus.codec import NO_INTERVAL
-from hostpulse.bus.messages import DiskMount, GpuDevice
+from hostpulse.bus.messages import DiskMount, GpuDevice, NetworkInterface
 from hostpulse.consumer.alerts import Alert, Engine, Kind, Silence, StateError, Transition, UnknownAlertError
 
 from .support import START, rules, sample
@@ -254,9 +254,68 @@ def test_a_level_that_is_gone_is_left() -> None:
 def test_a_host_that_is_gone_for_good() -> None:
     engine = Engine((*AT_ONCE, *SILENT))
     feed(engine, 0)
-    engine.forget("h1")
+    assert kinds(engine.forget("h1", START)) == ["resolved"]
     assert (engine.alerts(), engine.instances) == ([], 0)
     assert engine.tick(START + 1) == engine.tick(START + 20) == engine.tick(START + 45) == engine.tick(START + 70) == []
+
+
+def test_a_last_will_of_a_host_that_is_gone_for_good_says_nothing_until_it_comes_again() -> None:
+    engine = Engine(SILENT)
+    feed(engine, 0)
+    assert engine.forget("h1", START) == []
+    engine = Engine(SILENT, engine.dump())
+    engine.status("h1", online=False, received=START + 1)
+    assert (engine.has_forgotten("h1"), engine.instances) == (True, 0)
+    feed(engine, 10)
+    assert (engine.has_forgotten("h1"), engine.instances) == (False, 1)
+
+
+def test_devices_that_no_rule_is_about_take_no_room() -> None:
+    """The interfaces of containers have names that never come again."""
+    engine = Engine(
+        rules(
+            """
+            [rule.busy]
+            metric = "network_interface.sent_bytes_per_second"
+            where = { interface = "eth*" }
+            warning = { above = 10 }
+            """
+        ),
+        maximum_instances=2,
+    )
+    for second in range(300):
+        entries = {f"veth{second}-{number}": NetworkInterface(sent_bytes_per_second=99) for number in range(50)}
+        engine.take(sample("network", second, interface=entries), START + second)
+    assert (engine.instances, engine.refused) == (0, 0)
+    busy = {"eth0": NetworkInterface(sent_bytes_per_second=99)}
+    assert kinds(engine.take(sample("network", 300, interface=busy), START + 300)) == ["fired"]
+
+
+def test_silence_that_is_the_trouble_is_told_when_nothing_keeps_it_quiet_any_more() -> None:
+    engine = Engine(
+        rules('[rule.hot]\nmetric = "cpu.temperature_celsius"\nwarning = { above = 80 }\nno_data = "critical"')
+    )
+    engine.tick(START)
+    feed(engine, 0, celsius=50)
+    engine.silence(Silence(id="1", until=START + 60))
+    found = [one for second in range(10, 100, 10) for one in engine.tick(START + second)]
+    assert [(one.kind, one.told, one.moment - START) for one in found] == [
+        (Kind.FIRED, False, 30),
+        (Kind.ANNOUNCED, True, 60),
+    ]
+
+
+def test_one_alert_of_many() -> None:
+    engine = Engine((*AT_ONCE, *FULL))
+    feed(engine, 0)
+    engine.take(sample("disk", 1, mount={"/": DiskMount(used_percent=90.0)}), START + 1)
+    assert [engine.alert("h1", "hot", None), engine.alert("h1", "full", "/")] == engine.alerts()
+    assert (
+        engine.alert("h1", "full", "/srv")
+        is engine.alert("h1", "cold", None)
+        is engine.alert("h2", "hot", None)
+        is None
+    )
 
 
 def test_there_is_a_limit_to_what_is_looked_at() -> None:
@@ -311,6 +370,29 @@ def test_values_that_add_up_to_more_than_a_number_can_be() -> None:
     for second in range(0, 600, 5):
         engine.take(sample("publisher", second, outbox_age_seconds=1.7e308), START + second)
     assert Engine(watched, engine.dump()).dump() == engine.dump()
+
+
+def test_a_rule_that_is_about_another_field_now_takes_nothing_over() -> None:
+    """The counters of the two have nothing to do with each other: the step from one to the other is no increase."""
+    drops = '[rule.drops]\nmetric = "publisher.{}"\nreduce = "increase"\nwindow = "1h"\nwarning = {{ above = 0 }}'
+    engine = Engine(rules(drops.format("dropped_messages")))
+    for second, dropped in ((0, 0), (10, 1)):
+        found = engine.take(sample("publisher", second, dropped_messages=dropped, sent_messages=5000), START + second)
+    assert kinds(found) == ["fired"]
+    for crashes in range(3):
+        other = Engine(rules(drops.format("sent_messages")), engine.dump())
+        for _ in range(crashes):
+            other = Engine(rules(drops.format("sent_messages")), other.dump())
+        assert other.take(sample("publisher", 20, dropped_messages=1, sent_messages=5000), START + 20) == []
+        assert kinds(other.tick(START + 20)) == ["resolved"]
+
+
+def test_an_alert_whose_rule_is_gone_ends_also_where_nobody_was_told() -> None:
+    engine = Engine(AT_ONCE)
+    engine.silence(Silence(id="1", until=START + 1000))
+    feed(engine, 0)
+    (resolved,) = Engine(FULL, engine.dump()).tick(START + 1)
+    assert (resolved.kind, resolved.told, resolved.why) == (Kind.RESOLVED, False, "nobody was told of it")
 
 
 def test_a_rule_that_is_about_another_table_now_takes_nothing_over() -> None:

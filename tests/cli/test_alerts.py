@@ -29,13 +29,14 @@ EVENTS = [
     event(180, "db-1", rule="host_silent", labels="", level="critical", summary="db-1 has said nothing for 1m"),
 ]
 TOLD = [
-    "2026-05-28 20:30:00  warning   fired      web-1/disk_full/mount=/  / of web-1 is 92 % full",
-    "2026-05-28 20:31:00  critical  escalated  web-1/disk_full/mount=/  / of web-1 is 98 % full",
-    "2026-05-28 20:33:00  critical  fired      db-1/host_silent  db-1 has said nothing for 1m",
-    "2026-05-28 20:33:00  ok        resolved   web-1/disk_full/mount=/  / of web-1 is 70 % full",
+    "2026-05-28 20:30:00  warning   fired         web-1/disk_full/mount=/  / of web-1 is 92 % full",
+    "2026-05-28 20:31:00  critical  escalated     web-1/disk_full/mount=/  / of web-1 is 98 % full",
+    "2026-05-28 20:33:00  critical  fired         db-1/host_silent  db-1 has said nothing for 1m",
+    "2026-05-28 20:33:00  ok        resolved      web-1/disk_full/mount=/  / of web-1 is 70 % full",
 ]
 EASED = (
-    "2026-05-28 20:32:00  warning   eased      web-1/disk_full/mount=/  / of web-1 is 93 % full (better, and not over)"
+    "2026-05-28 20:32:00  warning   eased         web-1/disk_full/mount=/  / of web-1 is 93 % full "
+    "(better, and not over)"
 )
 
 

@@ -99,14 +99,13 @@ def test_a_line_of_up_says_any_name_and_any_number(subsystem: str, fields: Disk)
     assert "\n" not in line
 
 
-def test_up_says_what_was_told_of_an_alert(capsys: pytest.CaptureFixture[str]) -> None:
+def test_up_says_once_what_happens_to_an_alert(capsys: pytest.CaptureFixture[str]) -> None:
     view = View(console=Console(file=sys.stdout, width=200))
+    view.report(f"consumer: INFO alerts: critical fired: / is full {EVIL}")
     view.show(sample("event", NOW, kind="fired", level="critical", summary=f"/ is full {EVIL}", told=True))
-    view.show(sample("event", NOW, kind="eased", level="warning", summary="better", told=False, why="not over"))
-    view.show(sample("event", NOW))
     view.refresh()
     shown = capsys.readouterr().out
-    assert shown.startswith("alert      critical: / is full =1")
+    assert shown.startswith("alerts     critical fired: / is full =1")
     assert shown.count("\n") == 1
     assert not STEERS.search(shown)
 

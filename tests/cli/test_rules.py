@@ -20,7 +20,7 @@ SHIPPED = sorted((Path(__file__).parent.parent / "alerts").glob("*.toml"))
 def test_check_of_the_default_rules(hostpulse: Hostpulse) -> None:
     done = hostpulse.run("rules", "check")
     assert (done.returncode, done.stdout) == (0, "")
-    assert done.stderr == "hostpulse: 19 rules are right, the default rules alone\n"
+    assert done.stderr == "hostpulse: 20 rules are right, the default rules alone\n"
 
 
 def test_check_names_every_mistake(hostpulse: Hostpulse, tmp_path: Path) -> None:
@@ -46,7 +46,7 @@ def test_a_file_that_cannot_be_read(hostpulse: Hostpulse, tmp_path: Path) -> Non
 
 
 def test_check_of_everything_looks_at_the_rules(hostpulse: Hostpulse, tmp_path: Path) -> None:
-    assert "ok   rules      19 in effect, the default ones\n" in hostpulse.run("check").stdout
+    assert "ok   rules      20 in effect, the default ones\n" in hostpulse.run("check").stdout
     mine = tmp_path / "mine.toml"
     mine.write_text("[rule.disk_full]\nwindow = '5m'\n")
     done = hostpulse.run("check", "--set", f"alerts.rules={mine}")
@@ -111,9 +111,9 @@ def history() -> list[Sample]:
 
 
 EXPECTED = [
-    "2026-05-28 20:45:00  warning   fired      web-1/disk_full/mount=/  / of web-1 is 92 % full, 1.0 GiB are left",
-    "2026-05-28 20:51:00  ok        resolved   web-1/disk_full/mount=/  / of web-1 is 70 % full, 1.0 GiB are left",
-    "2026-05-28 21:01:00  critical  fired      web-1/host_silent  web-1 has said nothing for 1m 2s",
+    "2026-05-28 20:45:00  warning   fired         web-1/disk_full/mount=/  / of web-1 is 92 % full, 1.0 GiB are left",
+    "2026-05-28 20:51:00  ok        resolved      web-1/disk_full/mount=/  / of web-1 is 70 % full, 1.0 GiB are left",
+    "2026-05-28 21:01:00  critical  fired         web-1/host_silent  web-1 has said nothing for 1m 2s",
 ]
 
 

@@ -23,6 +23,7 @@ class Request(NamedTuple):
     path: str
     headers: dict[str, str]
     body: bytes
+    status: int = 200
 
     @property
     def document(self) -> dict[str, Any]:
@@ -57,7 +58,7 @@ class HttpSink:
                 with sink.arrived:
                     answer = sink.answers.popleft() if sink.answers else Answer()
                     headers = {name.title(): value for name, value in self.headers.items()}  # their case means nothing
-                    sink.requests.append(Request(self.path, headers, body))
+                    sink.requests.append(Request(self.path, headers, body, answer.status))
                     sink.arrived.notify_all()
                 if answer.hang:
                     sink.released.wait(PATIENCE)

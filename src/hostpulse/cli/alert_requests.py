@@ -25,7 +25,7 @@ from hostpulse.consumer.alerting.commands import (
 )
 from hostpulse.consumer.alerting.journal import JOURNAL_FILE, Journal
 from hostpulse.consumer.alerting.service import LOCK_FILE
-from hostpulse.consumer.alerts import Alert, Silence
+from hostpulse.consumer.alerts import MOST_PATTERNS, Alert, Silence
 
 from .terminal import clean
 
@@ -33,7 +33,6 @@ __all__ = ["REQUESTS", "add_request_actions"]
 
 _ANSWER_SECONDS = 10.0
 _LOOK_SECONDS = 0.1
-_STALE_SECONDS = 120.0
 
 _AddAction = Callable[[str, str], argparse.ArgumentParser]
 
@@ -80,24 +79,39 @@ def _add_comment(action: argparse.ArgumentParser) -> None:
 def _list(arguments: argparse.Namespace, settings: Settings) -> int:
     with Journal(settings.data_dir / JOURNAL_FILE).open() as journal:
         overview = journal.overview()
+    is_evaluated = is_held(settings.data_dir / LOCK_FILE)
+    now = time.time()
     if arguments.json:
         for alert in overview.alerts:
             print(msgspec.json.encode(alert).decode())
     else:
         _print_alerts(overview.alerts)
         for silence in overview.silences:
-            print(clean(_silence_line(silence)))
-    number = len(overview.alerts)
-    age = max(0.0, time.time() - overview.moment)
-    old = f", as of {format_duration(round(age))} ago" if age > _STALE_SECONDS else ""
-    print(f"hostpulse: {number} {'alert' if number == 1 else 'alerts'}{old}", file=sys.stderr)
-    if not is_held(settings.data_dir / LOCK_FILE):
-        print(
-            "hostpulse: warning: no consumer evaluates the alerts of this data_dir now; start `hostpulse up` or "
-            "`hostpulse consume`",
-            file=sys.stderr,
-        )
+            if silence.until > now:
+                print(clean(_silence_line(silence)))
+    # A consumer that runs has told the journal of all that has happened, however long ago that is.
+    age = "" if is_evaluated else f", as of {format_duration(round(max(0.0, now - overview.moment)))} ago"
+    _say(f"{_alerts(len(overview.alerts))} not ok{age}" if overview.moment else "nothing was evaluated yet")
+    if not is_evaluated:
+        _say(f"warning: {_nobody(settings)}")
     return 0
+
+
+def _alerts(number: int) -> str:
+    return f"{number or 'no'} {'alert is' if number in {0, 1} else 'alerts are'}"
+
+
+def _nobody(settings: Settings) -> str:
+    return (
+        f"no consumer evaluates the alerts of {settings.data_dir} now; start `hostpulse up` or `hostpulse consume`, "
+        "or name the data_dir of one that runs"
+    )
+
+
+def _say(text: str) -> None:
+    """Tell the person beside what goes to programs."""
+    sys.stdout.flush()  # where both are one terminal, what was printed before stands above
+    print(f"hostpulse: {clean(text)}", file=sys.stderr)
 
 
 def _print_alerts(alerts: list[Alert]) -> None:
@@ -134,8 +148,10 @@ def _when(moment: float) -> str:
 
 
 def _acknowledge(arguments: argparse.Namespace, settings: Settings) -> int:
-    for instance in _ask(settings, Acknowledge(patterns=tuple(arguments.instances), comment=_signed(arguments))):
+    done = _ask(settings, Acknowledge(patterns=tuple(arguments.instances), comment=_signed(arguments)))
+    for instance in done:
         print(clean(instance))
+    _say(f"{_alerts(len(done))} acknowledged: no repeats until it gets worse or ends")
     return 0
 
 
@@ -149,23 +165,39 @@ def _silence(arguments: argparse.Namespace, settings: Settings) -> int:
     hosts, rules = tuple(arguments.host or ()), tuple(arguments.rule or ())
     if not (hosts or rules or labels or arguments.all):
         raise UsageError("what is to be quiet? give --host, --rule or --label, or --all for everything")
+    if arguments.all and (hosts or rules or labels):
+        raise UsageError("--all is for everything; leave it out beside --host, --rule or --label")
+    for option, patterns in (("--host", hosts), ("--rule", rules), *(("--label", many) for many in labels.values())):
+        if len(patterns) > MOST_PATTERNS:
+            raise UsageError(f"{option} may be given {MOST_PATTERNS} times; use patterns with *, or several silences")
+    request = Silencing(
+        hosts=hosts, rules=rules, labels=labels, seconds=_seconds(arguments), comment=_signed(arguments)
+    )
+    for silence in _ask(settings, request):
+        print(silence)
+        _say(f"quiet for {arguments.duration}; `hostpulse alerts lift {silence}` ends it before")
+    return 0
+
+
+def _seconds(arguments: argparse.Namespace) -> float:
     try:
         seconds = parse_duration(arguments.duration)
     except UsageError as error:
         raise UsageError(f"--for {error}") from None
-    request = Silencing(hosts=hosts, rules=rules, labels=labels, seconds=seconds, comment=_signed(arguments))
-    for silence in _ask(settings, request):
-        print(silence)
-    return 0
+    if not seconds:
+        raise UsageError(f"--for {arguments.duration} is no time at all; write for example 30m, 2h, 7d")
+    return seconds
 
 
 def _lift(arguments: argparse.Namespace, settings: Settings) -> int:
     _ask(settings, Lift(id=arguments.silence))
+    _say(f"the silence {arguments.silence} has ended; what fires and was not told is told now")
     return 0
 
 
 def _forget(arguments: argparse.Namespace, settings: Settings) -> int:
     _ask(settings, Forget(host=arguments.host))
+    _say(f"{arguments.host} is forgotten; should it send again, it is a new host")
     return 0
 
 
@@ -175,7 +207,7 @@ def _signed(arguments: argparse.Namespace) -> str:
         name = getpass.getuser()
     except (OSError, KeyError):  # a number without a name, as containers have
         return str(arguments.comment)
-    return f"{name}: {arguments.comment}" if arguments.comment else name
+    return f"{name}: {arguments.comment}" if arguments.comment else f"by {name}"
 
 
 def _ask(settings: Settings, request: Request) -> tuple[str, ...]:
@@ -186,14 +218,14 @@ def _ask(settings: Settings, request: Request) -> tuple[str, ...]:
     """
     with Journal(settings.data_dir / JOURNAL_FILE).open() as journal, _asking(journal, request) as number:
         if not is_held(settings.data_dir / LOCK_FILE):
-            raise HostpulseError(
-                f"no consumer evaluates the alerts of {settings.data_dir} now; start `hostpulse up` or "
-                "`hostpulse consume`"
-            )
+            raise HostpulseError(_nobody(settings))
         deadline = time.monotonic() + _ANSWER_SECONDS
         while (found := journal.answer_to(number)) is None:
             if time.monotonic() >= deadline:
-                raise HostpulseError(f"the consumer did not answer within {_ANSWER_SECONDS:.0f} s; nothing was done")
+                raise HostpulseError(
+                    f"the consumer did not answer within {_ANSWER_SECONDS:.0f} s; its log says what is wrong, and "
+                    "`hostpulse alerts list` whether it has done it"
+                )
             time.sleep(_LOOK_SECONDS)
     try:
         answer = decode_answer(found)

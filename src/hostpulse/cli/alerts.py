@@ -146,5 +146,5 @@ def _line(transition: _Transition) -> str:
     when = datetime.fromtimestamp(transition.moment, UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")
     instance = "/".join(filter(None, (transition.host, transition.rule, transition.labels)))
     told = "" if transition.told else f" ({transition.why or 'not told'})"
-    line = f"{when}  {transition.level:8}  {transition.kind:9}  {instance}  {transition.summary}{told}"
+    line = f"{when}  {transition.level:8}  {transition.kind:12}  {instance}  {transition.summary}{told}"
     return clean(line)

@@ -226,5 +226,5 @@ def _replay(arguments: argparse.Namespace, settings: Settings) -> int:
 def _line(transition: Transition) -> str:
     when = datetime.fromtimestamp(transition.moment).astimezone().strftime("%Y-%m-%d %H:%M:%S")
     told = "" if transition.told else f" ({transition.why})"
-    line = f"{when}  {transition.level:8}  {transition.kind:9}  {transition.instance}  {transition.summary}{told}"
+    line = f"{when}  {transition.level:8}  {transition.kind:12}  {transition.instance}  {transition.summary}{told}"
     return clean(line)

@@ -27,7 +27,8 @@ __all__ = ["View"]
 
 _LEVELS = ("debug", "info", "warning", "error")
 _STYLES = {"debug": "dim", "info": "", "warning": "yellow", "error": "red"}
-_ALERTS = {"ok": "green", "warning": "yellow", "critical": "red"}
+_ALERTS = "alerts: "  # the role, in front of what the consumer says
+_ALERT_STYLES = {"ok": "green", "warning": "yellow", "critical": "red"}
 _REPEAT_SECONDS = 300.0
 _COMPLETE_SECONDS = 3.0  # by then the second message of everything has come, the one with rates
 
@@ -82,7 +83,11 @@ class View:
         if level.lower() not in _LEVELS:
             self._print(f"{name:10} {rest}", "yellow")  # such as a traceback
         elif _LEVELS.index(level.lower()) >= self._least:
-            self._print(f"{name:10} {text}", _STYLES[level.lower()])
+            style = _STYLES[level.lower()]
+            if text.startswith(_ALERTS):
+                name, text = "alerts", text.removeprefix(_ALERTS)
+                style = style or _ALERT_STYLES.get(text.partition(" ")[0], "")
+            self._print(f"{name:10} {text}", style)
 
     def death(self, death: Death) -> None:
         """Say that something ended that should live; what it gives the same reason for each time, now and then."""
@@ -98,10 +103,9 @@ class View:
         self.warn(str(death))
 
     def show(self, sample: Sample) -> None:
-        """Take a message of this machine; what it says of an alert is written at once, if it was told."""
+        """Take a message of this machine."""
         if isinstance(sample.fields, Event):
-            self._alert(sample.fields)
-            return
+            return  # the consumer says so, of every machine
         subsystem = sample.envelope.subsystem
         if subsystem not in self._latest:
             self._next_lines[subsystem] = time.monotonic() + _COMPLETE_SECONDS
@@ -124,11 +128,6 @@ class View:
             if now >= self._next_lines[name]:
                 self._next_lines[name] = now + _REPEAT_SECONDS
                 self.say(f"{name:10} {line_of(name, self._latest[name].values)}")
-
-    def _alert(self, event: Event) -> None:
-        if event.told is True:
-            style = _ALERTS.get(str(event.level), "")
-            self._print(f"{'alert':10} {event.level or ''}: {event.summary or event.rule or ''}", style)
 
     def _print(self, text: str, style: str) -> None:
         self._write(lambda: self._console.print(Text(clean(text), style=style), soft_wrap=True))
