@@ -168,6 +168,27 @@ def test_check_of_a_broker(hostpulse: Hostpulse, make_broker: Callable[..., Brok
     assert [text for mark, text in found["broker"] if mark == "FAIL" and "nothing listens there" in text]
 
 
+@pytest.mark.parametrize("protocol", ["3.1.1", "5"])
+def test_check_of_a_consumer_that_may_not_tell_of_alerts(
+    hostpulse: Hostpulse, make_broker: Callable[..., Broker], tmp_path: Path, protocol: str
+) -> None:
+    acl = tmp_path / "acl"
+    acl.write_text("topic read hostpulse/#\ntopic write hostpulse/+/replay\n")
+    broker = make_broker("mosquitto", settings=f"acl_file {acl}")
+    at = ("--broker", "127.0.0.1", "--set", f"mqtt.port={broker.port}", "--set", f"mqtt.protocol={protocol}")
+    code, found = check(hostpulse, "consume", *at)
+    assert code == 1
+    [text] = [text for mark, text in found["broker"] if mark == "FAIL"]
+    assert text.startswith("without a login may not write hostpulse/+/alert/#; the role alerts needs it")
+    with acl.open("a") as file:
+        file.write("topic write hostpulse/+/alert/#\n")
+    broker.stop()
+    broker.start()
+    code, found = check(hostpulse, "consume", *at)
+    assert code == 0
+    assert ("ok", "without a login may write hostpulse/+/alert/#") in found["broker"]
+
+
 def test_check_of_a_damaged_history_and_a_file_in_the_way(hostpulse: Hostpulse, tmp_path: Path) -> None:
     hostpulse.write([sample("cpu", 1_780_000_000_000, load_average_1m=1.0)])
     hostpulse.history.write_bytes(b"nonsense" * 10_000)

@@ -236,6 +236,9 @@ def _permissions(settings: Settings, options: MqttOptions, half: str | None) -> 
     if half != "publish":
         good = may.read_all or (False if half or useless else None)
         yield _Result(good, _read_words(may, topics.all_hosts, account))
+        if may.read_all:
+            good = may.tell or (False if half else None)
+            yield _Result(good, _tell_words(may, f"{settings.mqtt.prefix}/+/alert/#", account))
 
 
 def _publish_words(may: Permissions, own: str, tried: str, account: str) -> str:
@@ -254,6 +257,15 @@ def _read_words(may: Permissions, filter_: str, account: str) -> str:
     if may.read_all is None:
         return f"{account} has seen nothing of other machines and may not read {filter_}, it seems; {fix}"
     return f"{account} may not read {filter_}; {fix}"
+
+
+def _tell_words(may: Permissions, filter_: str, account: str) -> str:
+    if may.tell:
+        return f"{account} may write {filter_}"
+    fix = "the role alerts needs it; allow it in the broker's access rules (docs/brokers.md)"
+    if may.tell is None:
+        return f"{account} may not write {filter_}, it seems: nothing came back; {fix}"
+    return f"{account} may not write {filter_}; {fix}"
 
 
 def _embedded_broker(settings: Settings) -> Iterator[_Result]:

@@ -1,9 +1,9 @@
 """What the broker lets an account do, found out by trying it.
 
 Nobody says so with MQTT 3.1.1: a broker acknowledges a message that it does not pass on, and mosquitto accepts a
-subscription to what it will not deliver. So messages that mean nothing to anybody are sent on two topics, that of this
-machine and that of one that does not exist, and we look which of them come back; and where the broker speaks MQTT 5,
-its acknowledgements tell.
+subscription to what it will not deliver. So messages that mean nothing to anybody are sent on topics of this machine,
+and of one that does not exist, and we look which of them come back; and where the broker speaks MQTT 5, its
+acknowledgements tell.
 """
 
 import secrets
@@ -22,6 +22,7 @@ __all__ = ["Permissions", "connect", "try_permissions"]
 _ANSWER_SECONDS = 6.0
 _ECHO_SECONDS = 2.0  # that a message may take back to us
 _NO_HOST = "hostpulse-check"
+_NO_RULE = "check"
 _REPLAY = "replay"  # what a consumer's account may write below any name; nobody of this one listens
 
 
@@ -31,10 +32,12 @@ class Permissions(NamedTuple):
     Attributes:
         publish: write below this machine's own name.
         read_all: read what every machine publishes.
+        tell: write the state of alerts of every machine.
     """
 
     publish: bool | None
     read_all: bool | None
+    tell: bool | None
 
 
 def connect(session: Session, options: MqttOptions) -> None:
@@ -73,21 +76,22 @@ def try_permissions(options: MqttOptions, topics: Topics, host: str) -> Permissi
 
 
 class _Trial:
-    """One connection that sends two messages and looks what becomes of them."""
+    """One connection that sends a few messages and looks what becomes of them."""
 
     def __init__(self, options: MqttOptions, topics: Topics, host: str) -> None:
         self._options = options
         self._topics = topics
         self._host = escape(host)
         self._own, self._other = topics.check(host), topics.sample(_NO_HOST, _REPLAY)
+        self._alert = topics.alert(_NO_HOST, _NO_RULE, None)
         self._token = secrets.token_hex(8).encode()
         self._numbers: dict[int, str] = {}
         self._waiting: set[int] = set()
         self._refused: set[str] = set()
-        self._own_came = self._other_came = False
+        self._own_came = self._other_came = self._alert_came = False
         self._session = Session(
             options,
-            subscriptions=[self._own, topics.all_hosts],
+            subscriptions=[self._own, topics.all_hosts, topics.all_alerts],
             on_message=self._received,
             on_acknowledged=self._waiting.discard,
             on_refused=lambda number: self._refused.add(self._numbers[number]),
@@ -96,10 +100,10 @@ class _Trial:
     def run(self) -> Permissions:
         try:
             connect(self._session, self._options)
-            for topic in (self._own, self._other):
+            for topic in (self._own, self._other, self._alert):
                 self._send(topic)
-            self._serve(lambda: self._own_came and self._other_came, _ECHO_SECONDS)
-            return Permissions(self._may_publish(), self._may_read_all())
+            self._serve(lambda: self._own_came and self._other_came and self._alert_came, _ECHO_SECONDS)
+            return Permissions(self._may_publish(), self._may_read_all(), self._may_tell())
         finally:
             self._session.close(seconds=1)
 
@@ -120,6 +124,9 @@ class _Trial:
             self._session.service()
 
     def _received(self, topic: str, payload: bytes) -> None:
+        if topic == self._alert:
+            self._alert_came = self._alert_came or payload == self._token
+            return
         try:
             host = self._topics.parse(topic).host
         except WrongTopicError:
@@ -144,3 +151,8 @@ class _Trial:
         if self._topics.all_hosts in self._session.denied_filters or self._tells(self._other):
             return False
         return None
+
+    def _may_tell(self) -> bool | None:
+        if self._alert in self._refused:
+            return False
+        return True if self._alert_came or self._tells(self._alert) else None
