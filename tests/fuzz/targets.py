@@ -335,7 +335,8 @@ def use(engine: Engine, found: Sequence[Rule]) -> None:
     said += engine.tick(START + 200_000)
     assert all(one.instance in one.id and one.summary for one in said)
     assert all(one.summary for one in engine.alerts())
-    engine.forget("h1")
+    said = engine.forget("h1", START + 200_000)
+    assert all(one.summary and not one.told for one in said)
 
 
 TARGETS: Mapping[str, Callable[[bytes], None]] = MappingProxyType(
