@@ -23,7 +23,7 @@ from msgspec import Struct
 
 from ..alerts import Alert, Silence, Transition
 from ..storage import StorageError
-from ..storage.embedded.connection import connect, reported, transaction
+from ..storage.embedded.connection import check_format, connect, reported, transaction
 
 __all__ = ["JOURNAL_FILE", "Entry", "Journal", "NoJournalError", "Overview"]
 
@@ -167,20 +167,7 @@ class Journal:
         return self._connection
 
     def _has_tables(self) -> bool:
-        connection = self._open()
-        [application] = connection.execute("PRAGMA application_id").fetchone()
-        [version] = connection.execute("PRAGMA user_version").fetchone()
-        [objects] = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-        if not objects and not application:
-            return False
-        if application != _APPLICATION:
-            raise StorageError(f"{self.path} is a database of another program; set data_dir to another directory")
-        if version > _FORMAT:
-            raise StorageError(
-                f"{self.path} has format {version} of a newer hostpulse, this one knows {_FORMAT}; "
-                "install the newer hostpulse or set data_dir to another directory"
-            )
-        return True
+        return check_format(self._open(), self.path, application=_APPLICATION, newest=_FORMAT)
 
     # What the engine needs
 

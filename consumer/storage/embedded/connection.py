@@ -46,22 +46,30 @@ def connect(path: Path, mode: str) -> sqlite3.Connection:
     )
 
 
-def check_format(connection: sqlite3.Connection, path: Path) -> bool:
+def check_format(
+    connection: sqlite3.Connection, path: Path, *, application: int = APPLICATION, newest: int = FORMAT
+) -> bool:
     """Return whether the database has its tables; False for one that is new and empty.
+
+    Args:
+        connection: to the database.
+        path: of it, for the error.
+        application: what its header has to say.
+        newest: the format that we know.
 
     Raises:
         StorageError: it is not ours, or of a newer format.
     """
-    [application] = connection.execute("PRAGMA application_id").fetchone()
+    [found] = connection.execute("PRAGMA application_id").fetchone()
     [version] = connection.execute("PRAGMA user_version").fetchone()
     [objects] = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-    if not objects and application in {0, APPLICATION}:
+    if not objects and found in {0, application}:
         return False
-    if application != APPLICATION:
+    if found != application:
         raise StorageError(f"{path} is a database of another program; set data_dir to another directory")
-    if version > FORMAT:
+    if version > newest:
         raise StorageError(
-            f"{path} has format {version} of a newer hostpulse, this one knows {FORMAT}; "
+            f"{path} has format {version} of a newer hostpulse, this one knows {newest}; "
             "install the newer hostpulse or set data_dir to another directory"
         )
     return True
