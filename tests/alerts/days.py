@@ -18,6 +18,8 @@ from hostpulse.bus.fields import Fields
 from hostpulse.bus.messages import (
     SUBSYSTEMS,
     Battery,
+    Consumer,
+    ConsumerMember,
     Cpu,
     Disk,
     DiskMount,
@@ -186,7 +188,7 @@ def laptop() -> Machine:
 
 
 def home_server() -> Machine:
-    """Backs up from 2 to 3:30 h onto a file system of its own, and clears old backups away at 4 h."""
+    """Backs up from 2 to 3:30 h onto a file system of its own, clears old backups away at 4 h, and runs a consumer."""
 
     def fast(random: Random, second: float) -> list[Fields]:
         backup = hours(2) <= second < hours(3.5)
@@ -215,7 +217,9 @@ def home_server() -> Machine:
             "/srv": mount(8000 * GIB, 78 + second / DAY * 0.1),
             "/backup": mount(4000 * GIB, 66 + copied * 9),
         }
-        return [Disk(mount=mounts)]
+        # The line to the Internet is away for ten minutes, and with it whoever tells people of alerts.
+        failing = int(hours(13) <= second < hours(13) + 600)
+        return [Disk(mount=mounts), Consumer(member={"alerts": ConsumerMember(failing_routes=failing)})]
 
     return Machine("server", fast, slow)
 

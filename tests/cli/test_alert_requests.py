@@ -226,7 +226,8 @@ def test_a_host_that_is_forgotten(watched: Watched) -> None:
         "hostpulse: db-1 is forgotten; should it send again, it is a new host\n",
     )
     assert [line.split()[1] for line in watched.listed()] == [ROOT_FULL]
-    assert "resolved" not in watched.kinds("db-1/disk_full/mount=/")
+    end = watched.happened("db-1/disk_full/mount=/")[-1]
+    assert (end.kind, end.told, end.why) == ("resolved", False, "the host is forgotten")
     assert watched.alerts("forget", "db-1", code=1).stderr == "hostpulse: no host 'db-1' is known\n"
 
 
