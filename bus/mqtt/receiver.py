@@ -54,6 +54,8 @@ class Receiver:
         linger_seconds: how long a batch may wait to grow.
         idle: called between batches, at least every `idle_seconds`. An exception in it is logged and goes no further.
         idle_seconds: see `idle`.
+        acknowledged: called when the broker has acknowledged all that was published. Like `idle` it may publish, and
+            an exception in it is logged.
         subscribed: called when the broker has answered our subscriptions.
         leave: asked when `run` ends and there is a connection. True gives the subscriptions up, so that nothing more is
             kept for the session, and takes what the broker has kept for it until then; `left` tells whether that is
@@ -71,6 +73,7 @@ class Receiver:
         linger_seconds: float = 0.5,
         idle: Callable[[], None] = lambda: None,
         idle_seconds: float = 5.0,
+        acknowledged: Callable[[], None] = lambda: None,
         subscribed: Callable[[], None] = lambda: None,
         leave: Callable[[], bool] = lambda: False,
         clock: Callable[[], float] = time.monotonic,
@@ -81,10 +84,12 @@ class Receiver:
         self._batch_messages = batch_messages
         self._idle = idle
         self._idle_seconds = idle_seconds
+        self._when_acknowledged = acknowledged
         self._when_subscribed = subscribed
         self._leave = leave
         self._client: Client | None = None  # paho's, while `run` has one
         self._outgoing: set[int] = set()  # packet identifiers of what `publish` has sent
+        self._is_acknowledged = False  # all of it, and nobody knows yet
         self._unsubscribed = False
         self._left = False
         self._clock = clock
@@ -169,7 +174,7 @@ class Receiver:
         return len(self._outgoing)
 
     def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> bool:
-        """Send a message with QoS 1; only to be called from `take` and `idle`.
+        """Send a message with QoS 1; only to be called from `take`, `idle` and `acknowledged`.
 
         One that was sent is sent again after a loss of the connection; nothing is kept where it could not be sent.
 
@@ -278,15 +283,21 @@ class Receiver:
         if due is not None and self._clock() >= due:
             self._take_batch(client)
         if self._clock() >= self._next_idle:
-            try:
-                self._idle()
-            except Exception as error:  # noqa: BLE001  see the class
-                if (text := str(error)) != self._idle_failure:  # said once, not at each call
-                    self._idle_failure = text
-                    _log.exception("upkeep failed")
-            else:
-                self._idle_failure = ""
+            self._keep_up(self._idle)
             self._next_idle = self._clock() + self._idle_seconds
+        if self._is_acknowledged:
+            self._is_acknowledged = False
+            self._keep_up(self._when_acknowledged)
+
+    def _keep_up(self, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except Exception as error:  # noqa: BLE001  see the class
+            if (text := str(error)) != self._idle_failure:  # said once, not at each call
+                self._idle_failure = text
+                _log.exception("upkeep failed")
+        else:
+            self._idle_failure = ""
 
     def _take_batch(self, client: Client) -> None:
         try:
@@ -452,6 +463,7 @@ class Receiver:
         self, _client: Client, _userdata: Any, identifier: int, reason: ReasonCode, _properties: Properties | None
     ) -> None:
         self._outgoing.discard(identifier)
+        self._is_acknowledged = not self._outgoing
         if reason.is_failure:
             self._link.complain(f"refused a message of ours ({reason}); may this account write it?")
 

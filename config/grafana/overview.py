@@ -27,7 +27,8 @@ _COLUMNS = {
 
 # A host may be silent for longer than the range, and the last change of its `status` long ago: both are looked for in
 # all that is kept, which is cheap, because the last value of few series is asked for. `since` is a function because
-# InfluxDB reads everything of a `from` that several filters share. What is told of a host's alerts is no sign of it.
+# InfluxDB reads everything of a `from` that several filters share. What consumers say (of a host's alerts, and of
+# themselves) is no sign of its publisher.
 _HOSTS = """\
 since = (start) => from(bucket: v.defaultBucket)
     |> range(start: start, stop: v.timeRangeStop)
@@ -43,7 +44,8 @@ union(tables: [
         |> last()
         |> column(name: "online"),
     since(start: 1970-01-01T00:00:00Z)
-        |> filter(fn: (r) => r._field == "sequence" and r._measurement != "event" and {hosts})
+        |> filter(fn: (r) => r._field == "sequence" and {hosts})
+        |> filter(fn: (r) => r._measurement != "event" and r._measurement != "consumer")
         |> last()
         |> map(fn: (r) => ({{r with _value: float(v: int(v: r._time)) / 1000000.0}}))
         |> column(name: "last_seen"),
@@ -65,7 +67,8 @@ stop = v.timeRangeStop
 
 from(bucket: v.defaultBucket)
     |> range(start: 1970-01-01T00:00:00Z, stop: stop)
-    |> filter(fn: (r) => r._field == "interval" and r._measurement != "event" and {hosts})
+    |> filter(fn: (r) => r._field == "interval" and {hosts})
+    |> filter(fn: (r) => r._measurement != "event" and r._measurement != "consumer")
     |> last()
     |> map(fn: (r) => ({{
         host: r.host,

@@ -166,7 +166,8 @@ class Publication:
                 _log.warning("%d events grew old in the journal and were deleted before the broker had them", lost)
             alert = self._alerts.alert(one.host, one.rule, next(iter(one.labels.values()), None))
             state = _over(one) if alert is None else _state_of(alert)
-            if not self._send_event(entry) or not self._publish(self._topic_of(one), state, True):
+            topic = self._topic_of(one)
+            if not self._send_event(entry) or not self._publish(topic, state, True):
                 return False
             self._states.pop(topic, None)  # the broker's copy was older than this, as all that waits there is
             self._sent = entry.number

@@ -178,6 +178,7 @@ class AlertService:
             batch_messages=_BATCH_MESSAGES,
             idle=lambda: self._idle(receiver, publication, health, beat),
             idle_seconds=_IDLE_SECONDS,
+            acknowledged=lambda: self._go_on(publication),
         )
         publication = Publication(
             self._topics,
@@ -233,11 +234,21 @@ class AlertService:
             if receiver.connected:
                 publication.advance()
         except StorageError as error:
-            if str(error) != self._trouble:  # once, not each second
-                self._trouble = str(error)
-                _log.error("alerts cannot be kept: %s (trying again)", error)
+            self._complain(error)
         else:
             self._trouble = ""
+
+    def _go_on(self, publication: Publication) -> None:
+        """Send what waits as fast as the broker takes it."""
+        try:
+            publication.advance()
+        except StorageError as error:
+            self._complain(error)
+
+    def _complain(self, error: StorageError) -> None:
+        if str(error) != self._trouble:  # once, not each second
+            self._trouble = str(error)
+            _log.error("alerts cannot be kept: %s (trying again)", error)
 
     def _had_battery(self, host: str) -> bool | None:
         """Return whether the history of the last month has a battery of a host; None where it cannot be read now."""

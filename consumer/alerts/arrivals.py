@@ -12,6 +12,7 @@ __all__ = ["Arrivals"]
 
 _LIVE_PACE = 0.5  # messages that come in less than half the time in which they were sampled are backlog
 _MOMENT_SECONDS = 1.0  # how often a host is looked at, at most
+_AHEAD_SECONDS = 60.0
 _MOST_FORGOTTEN = 10_000
 
 
@@ -42,7 +43,7 @@ class Arrivals:
             self.forgotten.pop(envelope.host, None)
             return math.nan
         is_late = envelope.sequence <= stream.sequence if session == stream.session else moment <= stream.moment
-        if is_late:
+        if is_late and not (session != stream.session and _is_set_right(stream, moment, received)):
             return None
         elapsed = moment - stream.moment
         is_live = received - stream.received >= _LIVE_PACE * elapsed > 0
@@ -96,3 +97,8 @@ class Arrivals:
         while len(self.forgotten) > _MOST_FORGOTTEN:
             del self.forgotten[next(iter(self.forgotten))]
         self.streams = {name: stream for name, stream in self.streams.items() if name[0] != host}
+
+
+def _is_set_right(stream: Stream, moment: float, received: float) -> bool:
+    """Return whether a host's clock was ahead and is right now. What it says would else be late until then."""
+    return stream.moment > received + _AHEAD_SECONDS and abs(received - moment) <= _AHEAD_SECONDS

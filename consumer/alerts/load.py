@@ -1,7 +1,8 @@
 """Rules from TOML: the defaults, and over them what users write, rule by rule and key by key."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 
 from hostpulse.bus.errors import MistakesError
 from hostpulse.bus.fields import Field, Kind, Table
@@ -114,7 +115,8 @@ def load_rules(sources: Iterable[Source]) -> tuple[Rule, ...]:
     merged = _merge(sources, problems)
     rules: list[Rule] = []
     for name, entries in merged.items():
-        rule = _rule(name, Keys(f"rule.{name}", entries, problems), problems)
+        others = [other for other, table in merged.items() if "metric" in table]
+        rule = _rule(name, Keys(f"rule.{name}", entries, problems), problems, others)
         if rule is not None:
             rules.append(rule)
     _check_inhibitors(rules, merged, problems)
@@ -162,10 +164,10 @@ def _merge_rule(entries: dict[str, Entry], table: Mapping[str, object], origin: 
 # One rule
 
 
-def _rule(name: str, keys: Keys, problems: Problems) -> Rule | None:
-    """Return a rule; None if it is not enabled or cannot be told."""
+def _rule(name: str, keys: Keys, problems: Problems, others: Sequence[str]) -> Rule | None:
+    """Return a rule; None if it is not enabled or cannot be told. Others are those whose name may have been meant."""
     keys.check_names(_RULE_KEYS)
-    metric = _metric(keys)
+    metric = _metric(keys, others)
     if metric is None:
         return None
     table, field = metric
@@ -210,9 +212,11 @@ def _rule(name: str, keys: Keys, problems: Problems) -> Rule | None:
     return rule if keys.flag("enabled", default=True) else None
 
 
-def _metric(keys: Keys) -> tuple[Table, Field] | None:
+def _metric(keys: Keys, others: Sequence[str]) -> tuple[Table, Field] | None:
     if "metric" not in keys:
-        keys.wrong("metric", "is missing; name a metric such as cpu.utilization_percent")
+        nearest = get_close_matches(keys.path.removeprefix("rule."), others, n=1)
+        meant = f"; did you mean rule.{nearest[0]}?" if nearest else ""
+        keys.wrong("metric", f"is missing; name a metric such as cpu.utilization_percent{meant}")
         return None
     name = keys.text("metric", "")
     table_name, _, field_name = name.partition(".")

@@ -14,6 +14,8 @@ __all__ = ["STALE_INTERVALS", "Key", "Plan", "Watch"]
 STALE_INTERVALS = 3.0
 """How many intervals without a value make an instance stale."""
 
+_LEAST_INTERVALS = 1.5  # or values that come in time would never count as held
+
 Key = tuple[str, str | None]
 """Host, and key of the device; None where a host has one only."""
 
@@ -30,7 +32,9 @@ class Watch:
 
     def stale_seconds(self, instance: Instance) -> float:
         """Return how long values may be away before the instance is stale."""
-        return STALE_INTERVALS * instance.interval if self.rule.stale_after is None else self.rule.stale_after
+        if self.rule.stale_after is None:
+            return STALE_INTERVALS * instance.interval
+        return max(self.rule.stale_after, _LEAST_INTERVALS * instance.interval)
 
     def known_instances(self) -> list[Instance]:
         """Return those that there are."""

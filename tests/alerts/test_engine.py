@@ -305,6 +305,33 @@ def test_silence_that_is_the_trouble_is_told_when_nothing_keeps_it_quiet_any_mor
     ]
 
 
+def test_a_host_whose_clock_was_ahead_is_looked_at_again_when_it_is_right() -> None:
+    engine = Engine(AT_ONCE)
+    ahead = 20 * 3600
+    assert engine.take(sample("cpu", ahead, session=ahead, temperature_celsius=50.0), START) == []
+    assert kinds(engine.take(sample("cpu", 10, session=5, temperature_celsius=90.0), START + 10)) == ["fired"]
+    # What came before, of a session before, is late all the same.
+    assert engine.take(sample("cpu", 9, session=0, temperature_celsius=50.0), START + 11) == []
+    assert len(engine.alerts()) == 1
+
+
+def test_values_that_come_in_time_are_never_stale() -> None:
+    engine = Engine(
+        rules(
+            """
+            [rule.hot]
+            metric = "cpu.temperature_celsius"
+            stale_after = "1s"
+            warning = { above = 80, for = "20s" }
+            """
+        )
+    )
+    engine.tick(START)
+    assert kinds([one for second in range(0, 30, 10) for one in feed(engine, second, celsius=90.0)]) == ["fired"]
+    assert kinds(engine.tick(START + 21)) == kinds(engine.tick(START + 34)) == []
+    assert kinds(engine.tick(START + 35)) == ["no_data"]
+
+
 def test_one_alert_of_many() -> None:
     engine = Engine((*AT_ONCE, *FULL))
     feed(engine, 0)

@@ -81,6 +81,11 @@ def test_a_mistake_is_one_line(text: str, problem: str) -> None:
     assert str(caught.value) == f"test.toml: {problem}"
 
 
+def test_a_level_of_a_rule_that_does_not_exist_may_be_of_one_that_does() -> None:
+    with pytest.raises(RulesError, match=r"rule\.disk_ful\.metric is missing; .*; did you mean rule\.disk_full\?$"):
+        load_rules([defaults(), parse_source("test.toml", "[rule.disk_ful.warning]\nabove = 93")])
+
+
 def test_every_mistake_has_its_line() -> None:
     with pytest.raises(RulesError) as caught:
         rules(CPU + "warning = { abov = 1 }\nrecover = 5\n[rule.b]\nmetric = 'x'")

@@ -527,3 +527,33 @@ def test_no_more_is_sent_than_the_broker_acknowledges(broker):
             eventually(lambda: results)
             eventually(lambda: not collector.receiver._outgoing)
     assert results == [True] * 100 + [False] * 50
+
+
+class Saying(Collector):
+    """Publishes when it takes something, and then a few more each time that all is acknowledged."""
+
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, acknowledged=self.go_on, idle_seconds=3600, **options)
+        self.left = numbered(50)
+
+    def take(self, batch):
+        super().take(batch)
+        self.go_on()
+
+    def go_on(self):
+        pieces, self.left = self.left[:5], self.left[5:]
+        for payload in pieces:
+            assert self.receiver.publish("answers/x", payload)
+
+
+def test_it_says_when_the_broker_has_acknowledged_all_of_it(broker):
+    """So whoever has much to say does not have to wait for `idle` after each piece."""
+    for protocol in ("3.1.1", "5") if broker.kind == "mosquitto" else ("3.1.1",):
+        with (
+            Collector(broker.options("listener"), ["answers/#"]) as listener,
+            Saying(broker.options("store", protocol=protocol)),
+            Feeder(broker.options("feeder")) as feeder,
+        ):
+            feeder.send([b"x"])
+            eventually(lambda listener=listener: len(listener.payloads) >= 50)
+        assert listener.payloads == numbered(50)

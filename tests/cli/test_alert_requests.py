@@ -19,6 +19,7 @@ from hostpulse.consumer.alerts import Transition
 from ..alerting.support import message
 from ..brokers import Broker
 from ..bus.clients import Feeder
+from .heat import Sinks
 from .support import Hostpulse, Running, eventually
 
 NOBODY = 65534
@@ -178,11 +179,10 @@ def test_who_acknowledges_hears_no_more_until_it_gets_worse(watched: Watched) ->
 
 
 def test_what_a_silence_has_kept_quiet_is_told_at_its_end(watched: Watched) -> None:
-    done = watched.alerts("silence", "--for", "6s", "--host", "web-*", "--rule", "disk_*", "--comment", "cleaning up")
+    done = watched.alerts("silence", "--for", "15s", "--host", "web-*", "--rule", "disk_*", "--comment", "cleaning up")
     silence = done.stdout.strip()
-    assert done.stderr == f"hostpulse: quiet for 6s; `hostpulse alerts lift {silence}` ends it before\n"
+    assert done.stderr == f"hostpulse: quiet for 15s; `hostpulse alerts lift {silence}` ends it before\n"
     watched.says(root=95, data=95)
-    watched.wait_for("fired")
     watched.says(data=50)
     watched.wait_for("fired", "resolved", instance=DATA_FULL)
     assert not any(transition.told for transition in watched.happened(DATA_FULL))
@@ -306,6 +306,30 @@ def test_beside_up(hostpulse: Hostpulse) -> None:
     eventually(lambda: "web-1/busy" in hostpulse.run("alerts", "list").stdout, what=lambda: running.output)
     assert hostpulse.run("alerts", "ack", "web-1/busy").stdout == "web-1/busy\n"
     eventually(lambda: "acknowledged" in hostpulse.run("alerts", "history", "--all").stdout)
+
+
+def test_a_test_goes_through_every_route(hostpulse: Hostpulse) -> None:
+    sinks = Sinks()
+    settings = hostpulse.home / "settings.toml"
+    settings.touch(mode=0o600)
+    settings.write_text(
+        f'[alerts.notify.hook]\nwebhook = "{sinks.url}"\nlevel = "critical"\n'
+        f'[alerts.notify.mail]\napprise = ["{sinks.mail_url}"]\nrules = ["disk_full"]\n'
+    )
+    try:
+        done = hostpulse.run("alerts", "test", "--config", settings)
+        assert (done.returncode, done.stdout, done.stderr) == (0, "ok   hook\nok   mail\n", "")
+        (mail,), (request,) = sinks.mails, sinks.taken
+        assert "a test of the route mail, sent by somebody on web-1; nothing is wrong" in str(mail["subject"])
+        assert request.document["alerts"][0]["rule"] == "notification_test"
+        with sinks.away():
+            done = hostpulse.run("alerts", "test", "mail", "--config", settings)
+        assert (done.returncode, done.stderr) == (1, "")
+        assert done.stdout.startswith("FAIL mail: ")
+        done = hostpulse.run("alerts", "test", "mial", "--config", settings)
+        assert (done.returncode, done.stderr) == (2, "hostpulse: there is no route 'mial'; did you mean mail?\n")
+    finally:
+        sinks.close()
 
 
 REQUESTS = (

@@ -88,6 +88,7 @@ def test_what_is_not_there_is_named_harmlessly(evil: Hostpulse) -> None:
         ("sensors", Sensors(temperature={"{}": SensorsTemperature(temperature_celsius=HUGE)})),
         ("battery", Battery(remaining_seconds=2**63 - 1)),
         ("system", System(uptime_seconds=HUGE, platform=EVIL)),
+        ("consumer", Consumer(member={EVIL: ConsumerMember(stored_rows=2**63 - 1, firing_alerts=1)})),
     ],
 )
 def test_a_line_of_up_says_any_name_and_any_number(subsystem: str, fields: Disk) -> None:

@@ -81,6 +81,10 @@ def _write_history(server: InfluxServer, options: InfluxOptions, now: float) -> 
         client.delete_api().delete(_moment(old - HOUR), _moment(old + 3 * HOUR), "", options.bucket, options.org)
         _write(writer, messages(WELL, now - 4 * HOUR, now, interval=30))
         _write(writer, messages(TROUBLED, now - 4 * HOUR, now - 600, interval=30, troubled=True))
+        # A consumer there goes on, which makes nobody believe that its publisher does.
+        later = messages(TROUBLED, now - 4 * HOUR, now, interval=30, troubled=True)
+        consumer = (sample for sample in later if sample.envelope.subsystem == "consumer")
+        _write(writer, (one for one in consumer if one.envelope.timestamp.timestamp() >= now - 600))
         writer.note_host(WELL, online=True)
         writer.note_host(TROUBLED, online=False)
 

@@ -87,7 +87,8 @@ def run(arguments: argparse.Namespace) -> int:
         publisher = replace(publisher, heartbeat_file=None)  # the consumer's says that all of it works
         _start("publisher", publisher, stack, stop, view, keep=2 * _CONSUMER_STOP_SECONDS)
         view.say(f"publisher  sends to {publisher.mqtt.address} as {settings.mqtt.prefix}/{settings.host}/…")
-        view.say("Ctrl+C ends everything; `hostpulse export cpu --since 1m` shows what was stored")
+        view.say("Ctrl+C ends everything; `hostpulse export cpu --since 1m` shows what was stored,")
+        view.say("`hostpulse alerts list` what is wrong")
         _serve(session, view, until=lambda: stop.asked)
         view.say("stopping")
     return 0
