@@ -4,7 +4,7 @@ import functools
 from collections.abc import Callable
 from typing import ParamSpec
 
-__all__ = ["some_attempts"]
+__all__ = ["ATTEMPTS", "some_attempts"]
 
 ATTEMPTS = 4
 

@@ -41,7 +41,7 @@ class InfluxServer:
 
     @contextlib.contextmanager
     def client(self) -> Iterator[InfluxDBClient]:
-        with InfluxDBClient(url=self.url, token=self.token, org=self.org, timeout=30_000) as client:
+        with InfluxDBClient(url=self.url, token=self.token, org=self.org, timeout=90_000) as client:
             yield client
 
     def forget(self, options: InfluxOptions) -> None:

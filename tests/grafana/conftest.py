@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import pytest
+from influxdb_client.client.flux_csv_parser import FluxQueryException
 from influxdb_client.client.influxdb_client import InfluxDBClient
 from influxdb_client.domain.authorization import Authorization
 from influxdb_client.domain.permission import Permission
@@ -17,6 +18,7 @@ from hostpulse.bus.messages import Battery, Cpu, Gpu, GpuDevice, Sensors, Sensor
 from hostpulse.consumer.storage.influxdb import InfluxOptions, InfluxWriter
 from hostpulse.consumer.storage.influxdb.downsampling import summing_up
 
+from ..attempts import ATTEMPTS
 from ..influxdb import InfluxServer
 from .grafana import Grafana
 from .simulation import TROUBLED, WELL, messages
@@ -55,6 +57,19 @@ def _moment(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+def _query_in_time(client: InfluxDBClient, query: str) -> None:
+    """Send a query that writes, again where a busy server gave up on points that it could not write in ten seconds."""
+    for _ in range(ATTEMPTS - 1):
+        try:
+            client.query_api().query(query)
+        except FluxQueryException as error:
+            if error.message != "timeout":
+                raise
+        else:
+            return
+    client.query_api().query(query)
+
+
 def _write_history(server: InfluxServer, options: InfluxOptions, now: float) -> None:
     old = now // HOUR * HOUR - 5 * DAY
     writer = InfluxWriter(options, retention=None, rollup_retention=None, wall=lambda: now - HOUR)
@@ -62,7 +77,7 @@ def _write_history(server: InfluxServer, options: InfluxOptions, now: float) -> 
         for host in (WELL, TROUBLED):
             _write(writer, messages(host, old, old + 2 * HOUR, interval=60))
         ranges = [(_moment(old), _moment(old + 2 * HOUR))]
-        client.query_api().query(summing_up(options.bucket, options.rollup_bucket, ranges))
+        _query_in_time(client, summing_up(options.bucket, options.rollup_bucket, ranges))
         client.delete_api().delete(_moment(old - HOUR), _moment(old + 3 * HOUR), "", options.bucket, options.org)
         _write(writer, messages(WELL, now - 4 * HOUR, now, interval=30))
         _write(writer, messages(TROUBLED, now - 4 * HOUR, now - 600, interval=30, troubled=True))
@@ -112,7 +127,7 @@ def _history(
         write(influx_server, options, now)
         with influx_server.client() as client:
             token = _reader_token(client, options)
-        with InfluxDBClient(url=influx_server.url, token=token, org=influx_server.org, timeout=30_000) as client:
+        with InfluxDBClient(url=influx_server.url, token=token, org=influx_server.org, timeout=90_000) as client:
             yield History(client, options.bucket, now)
     finally:
         influx_server.forget(options)

@@ -28,7 +28,7 @@ def bucket(influx_options: InfluxOptions) -> InfluxOptions:
 def write(bucket: InfluxOptions) -> Callable[..., tuple[int, str]]:
     def send(*lines: bytes, **changed: str) -> tuple[int, str]:
         names = {"token": bucket.token, "org": bucket.org, "bucket": bucket.bucket, **changed}
-        with InfluxDBClient(url=bucket.url, token=names["token"], timeout=30_000) as client:
+        with InfluxDBClient(url=bucket.url, token=names["token"], timeout=90_000) as client:
             api = client.write_api(write_options=SYNCHRONOUS)
             try:
                 api.write(names["bucket"], names["org"], b"\n".join(lines), write_precision=MILLISECONDS)
@@ -42,7 +42,7 @@ def write(bucket: InfluxOptions) -> Callable[..., tuple[int, str]]:
 @pytest.fixture
 def stored(bucket: InfluxOptions) -> Count:
     def count() -> int:
-        with InfluxDBClient(url=bucket.url, token=bucket.token, org=bucket.org, timeout=30_000) as client:
+        with InfluxDBClient(url=bucket.url, token=bucket.token, org=bucket.org, timeout=90_000) as client:
             query = f'from(bucket: "{bucket.bucket}") |> range(start: -2h, stop: 1d) |> group() |> count()'
             tables = client.query_api().query(query)
         return sum(record.get_value() for table in tables for record in table.records)
