@@ -3,6 +3,7 @@
 import logging
 import threading
 import time
+import traceback
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -52,6 +53,13 @@ class _Group(NamedTuple):
     entries: list[Entry]
     end: int
     told: frozenset[str]
+
+
+def _place_of(error: Exception) -> str:
+    """Return the kind of an error and where it came up."""
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f" in {Path(frames[-1].filename).name}, line {frames[-1].lineno}" if frames else ""
+    return f"{type(error).__name__}{where}; please report it"
 
 
 class Route:
@@ -129,6 +137,9 @@ class Route:
                     self._cursor.close()
             except StorageError as error:
                 self._fail(DeliveryError(str(error)))
+            except Exception as error:  # noqa: BLE001  a mistake in a service's plugin must not end the telling
+                # Only its kind: its text may have an address, and with that a password.
+                self._fail(DeliveryError(f"a mistake of hostpulse or of the service's plugin: {_place_of(error)}"))
 
     def _deliver(self) -> None:
         """Tell what there is, and wait for more."""

@@ -4,7 +4,7 @@ import logging
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -13,6 +13,7 @@ from hostpulse.consumer.alerting.journal import Journal
 from hostpulse.consumer.alerts import Kind
 from hostpulse.consumer.notifications import Notifications, RouteOptions, RouteStatus
 from hostpulse.consumer.notifications.cursor import READERS, Cursor
+from hostpulse.consumer.notifications.notification import Notification
 from hostpulse.consumer.notifications.senders import Target, open_targets
 from hostpulse.consumer.notifications.webhook import Timeouts, WebhookSender
 
@@ -386,3 +387,37 @@ def test_routes_of_the_service_are_opened_by_default() -> None:
     with socket.create_server(("127.0.0.1", 0)):
         [target] = open_targets([RouteOptions(name="ops", webhook="http://127.0.0.1:1/")])
     assert target.name == "ops"
+
+
+class Faulty(WebhookSender):
+    """Has a mistake at its first two attempts, with the address in the text of it."""
+
+    def __init__(self, options: RouteOptions) -> None:
+        super().__init__(options)
+        self._left = 2
+        self._address = options.webhook
+
+    def send(self, notification: Notification, now: float) -> None:
+        if self._left:
+            self._left -= 1
+            raise ValueError(f"cannot cope with {self._address}")
+        super().send(notification, now)
+
+
+def test_a_mistake_in_a_plugin_does_not_end_the_telling(
+    start: Start, journal: Journal, http: HttpSink, said: pytest.LogCaptureFixture
+) -> None:
+    def faulty(routes: Sequence[RouteOptions]) -> list[Target]:
+        [options] = routes
+        target = Target(options.name, options, Faulty(options))
+        target.sender.open()
+        return [target]
+
+    notifications = start(route(webhook=http.url), open_targets=faulty)
+    tell(journal, notifications, transition())
+    status = settled(notifications, journal)
+    assert (status.sent, status.failed) == (1, 2)
+    assert len(ids_of(http)) == 1
+    [warning] = [record.getMessage() for record in said.records if record.levelname == "WARNING"]
+    assert "ValueError in test_delivery.py, line " in warning
+    assert http.url not in said.text
