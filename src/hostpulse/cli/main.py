@@ -115,7 +115,8 @@ def _run(argv: Sequence[str]) -> int:
         nearest = get_close_matches(first, _COMMANDS, n=1)
         hint = f"did you mean {nearest[0]}?" if nearest else f"there are {', '.join(_COMMANDS)}"
         raise UsageError(f"there is no command {first!r}; {hint}")
-    arguments, unknown = build_parser([first] if first in _COMMANDS else _COMMANDS).parse_known_args(argv)
+    needed = [first] if first in _COMMANDS else [] if first == "--version" else _COMMANDS
+    arguments, unknown = build_parser(needed).parse_known_args(argv)
     if unknown:
         raise UsageError(f"there is no option {unknown[0]!r}; see hostpulse {arguments.command} --help")
     code: int = _module(arguments.command).run(arguments)
