@@ -12,6 +12,7 @@ from hostpulse.consumer.alerts import Kind, Transition
 from hostpulse.consumer.notifications import Notifications, RouteOptions
 from hostpulse.consumer.notifications.route import Pace
 
+from ..alerting.conftest import transition as any_transition
 from .sinks import HttpSink, MailSink
 
 QUICK = Pace(first=0.02, most=0.05)
@@ -66,24 +67,7 @@ def route(**options: Any) -> RouteOptions:
 def transition(**changes: Any) -> Transition:
     """Return one as the engine gives it, of now."""
     now = time.time()
-    values: dict[str, Any] = {
-        "host": "web-1",
-        "rule": "disk_full",
-        "labels": {"mount": "/"},
-        "kind": Kind.FIRED,
-        "before": "ok",
-        "level": "warning",
-        "metric": "disk_mount.used_percent",
-        "unit": "percent",
-        "value": 91.5,
-        "limit": 90.0,
-        "summary": "/ of web-1 is 91.5 % full, 8 GiB are left",
-        "moment": now,
-        "since": now,
-        "flapping": False,
-        "told": True,
-    }
-    return Transition(**(values | changes))
+    return any_transition(**({"moment": now, "since": now} | changes))
 
 
 def resolved(**changes: Any) -> Transition:

@@ -17,7 +17,7 @@ from hostpulse.consumer.storage import Reader, RowQuery
 from hostpulse.consumer.storage.interface import Value
 
 from .alert_requests import REQUESTS, add_request_actions
-from .arguments import add_setting_options, load_settings
+from .arguments import add_action, load_settings
 from .notifications import add_test_action, run_test
 from .selection import chosen, explain_nothing, open_history, time_range
 from .terminal import clean
@@ -31,8 +31,8 @@ _MOST_RULES = 100
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what there is to do."""
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
-    add_request_actions(lambda name, text: _action(actions, name, text))
-    history = _action(actions, "history", "Show what was told of alerts, a line for each time, the oldest first.")
+    add_request_actions(lambda name, text: add_action(actions, name, text))
+    history = add_action(actions, "history", "Show what was told of alerts, a line for each time, the oldest first.")
     history.add_argument("--since", default="7d", metavar="TIME", help="begin: an age or RFC 3339 (default 7d)")
     history.add_argument("--until", default="now", metavar="TIME", help="end, as above (default now)")
     history.add_argument("--host", action="append", metavar="HOST", help="only this host; may be repeated")
@@ -43,14 +43,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     history.add_argument("--all", action="store_true", help="also what nobody was told, and why")
     history.set_defaults(key=None)
     add_test_action(actions)
-
-
-def _action(
-    actions: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str, text: str
-) -> argparse.ArgumentParser:
-    action = actions.add_parser(name, help=text, description=text, allow_abbrev=False)
-    add_setting_options(action)
-    return action
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -19,6 +19,7 @@ from hostpulse.publisher.service import PublisherOptions
 from hostpulse.stack.broker import Endpoint, find_running
 
 __all__ = [
+    "add_action",
     "add_setting_options",
     "choice",
     "consumer_options",
@@ -32,6 +33,21 @@ __all__ = [
 
 # Options of their own for what people set most; every other setting through --set.
 _SHORTCUTS = {"data_dir": "data_dir", "interval": "interval", "name": "host", "broker": "mqtt.host"}
+
+
+def add_action(
+    actions: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str, text: str
+) -> argparse.ArgumentParser:
+    """Add a command below a command, with the options that change settings.
+
+    Args:
+        actions: of the command.
+        name: of the new one.
+        text: what it does.
+    """
+    action = actions.add_parser(name, help=text, description=text, allow_abbrev=False)
+    add_setting_options(action)
+    return action
 
 
 def add_setting_options(parser: argparse.ArgumentParser, *, machine: bool = False, broker: bool = False) -> None:

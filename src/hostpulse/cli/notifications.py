@@ -9,7 +9,7 @@ from hostpulse.config.settings import Settings
 from hostpulse.consumer.alerts.metrics import hint
 from hostpulse.consumer.notifications import RouteOptions, try_routes
 
-from .arguments import add_setting_options
+from .arguments import add_action
 from .terminal import clean
 
 __all__ = ["add_test_action", "route_options", "run_test"]
@@ -45,9 +45,8 @@ def add_test_action(actions: "argparse._SubParsersAction[argparse.ArgumentParser
     Args:
         actions: of `hostpulse alerts`.
     """
-    action = actions.add_parser("test", help=_TEST, description=_TEST, allow_abbrev=False)
+    action = add_action(actions, "test", _TEST)
     action.add_argument("routes", nargs="*", metavar="ROUTE", help="only this one (default: all)")
-    add_setting_options(action)
 
 
 def run_test(arguments: argparse.Namespace, settings: Settings) -> int:

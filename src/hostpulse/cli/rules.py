@@ -22,7 +22,7 @@ from hostpulse.consumer.alerts.history import replay
 from hostpulse.consumer.alerts.metrics import hint
 from hostpulse.consumer.notifications import check_routes, unknown_tags
 
-from .arguments import add_setting_options, influx_options, load_settings
+from .arguments import add_action, influx_options, load_settings
 from .notifications import route_options
 from .selection import chosen, open_history, time_range
 from .terminal import clean
@@ -35,25 +35,17 @@ _DEFAULTS = "config/alerts.toml"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what there is to do."""
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
-    check = _action(actions, "check", "Tell every mistake in a file of rules.")
+    check = add_action(actions, "check", "Tell every mistake in a file of rules.")
     check.add_argument("file", nargs="?", type=Path, metavar="FILE", help="default: the file in alerts.rules")
-    test = _action(actions, "test", "Play tests of rules; exit code 1 if one fails.")
+    test = add_action(actions, "test", "Play tests of rules; exit code 1 if one fails.")
     test.add_argument("files", nargs="+", type=Path, metavar="FILE", help="TOML, as docs/alerts.md explains it")
-    _action(actions, "list", "Show the rules in effect, a line for each.")
-    history = _action(actions, "replay", "Show what would have been told of the history, and what not and why.")
+    add_action(actions, "list", "Show the rules in effect, a line for each.")
+    history = add_action(actions, "replay", "Show what would have been told of the history, and what not and why.")
     history.add_argument("--since", default="7d", metavar="TIME", help="begin: an age or RFC 3339 (default 7d)")
     history.add_argument("--until", default="now", metavar="TIME", help="end, as above (default now)")
     history.add_argument("--host", action="append", metavar="HOST", help="only this host; may be repeated")
     history.add_argument("--rule", action="append", metavar="RULE", help="only this rule; may be repeated")
     history.add_argument("--all", action="store_true", help="also what nobody would have been told")
-
-
-def _action(
-    actions: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str, text: str
-) -> argparse.ArgumentParser:
-    action = actions.add_parser(name, help=text, description=text, allow_abbrev=False)
-    add_setting_options(action)
-    return action
 
 
 def run(arguments: argparse.Namespace) -> int:
