@@ -4,6 +4,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from types import TracebackType
@@ -48,6 +49,7 @@ class _Parts(NamedTuple):
     """What an open writer consists of."""
 
     client: InfluxDBClient
+    worker: ThreadPoolExecutor  # one thread, which sends one body after the other
     post: Callable[[bytes], None]
     post_minutes: Callable[[bytes], None]
     server: Server
@@ -72,7 +74,8 @@ class Kept(NamedTuple):
 class InfluxWriter:
     """Writes a history into a bucket of InfluxDB 2; a `Writer`.
 
-    For one thread at a time; several writers, in this and in other processes, may share a bucket.
+    For one thread at a time; it has a thread of its own, which waits for the server. Several writers, in this and in
+    other processes, may share a bucket.
 
     Args:
         options: where the bucket is.
@@ -139,6 +142,7 @@ class InfluxWriter:
         """Close the connection; may be called twice."""
         parts, self._open = self._open, None
         if parts is not None:
+            parts.worker.shutdown(cancel_futures=True)
             parts.client.close()
 
     def write(self, samples: Sequence[Sample]) -> Written:
@@ -151,7 +155,15 @@ class InfluxWriter:
             StorageUnavailableError: not now; write it again, after `retry_after` if that is given.
             StorageError: not until a person mends something; write it again.
         """
-        return _written(self._encoder.encode(samples), self._deliver)
+        return self.submit(samples).result()
+
+    def submit(self, samples: Sequence[Sample]) -> Future[Written]:
+        """Make lines of a batch, and store them in the background.
+
+        Returns:
+            What `write` returns or raises.
+        """
+        return self._parts.worker.submit(_written, self._encoder.encode(samples), self._send)
 
     def write_rows(self, block: StoredRows) -> Written:
         """Store rows that come from another store; acknowledged by the server on return.
@@ -296,7 +308,11 @@ class InfluxWriter:
         return self._open
 
     def _deliver(self, lines: Sequence[bytes]) -> list[Refusal]:
-        """Send lines; where the bucket has gone since `open`, make it again if the token may."""
+        """Send lines after all that was submitted, and wait for it."""
+        return self._parts.worker.submit(self._send, lines).result()
+
+    def _send(self, lines: Sequence[bytes]) -> list[Refusal]:
+        """Send lines; where the bucket has gone since `open`, make it again if the token may. For the worker."""
         parts = self._parts
         with self._reported():
             try:
@@ -324,10 +340,11 @@ class InfluxWriter:
         post = partial(post_to, self._options.bucket)
         post_minutes = partial(post_to, self._options.rollup_bucket)
         server = detect(client)
+        worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="influxdb")  # it has no thread before it has work
         if not server.has_flux:
-            return _Parts(client, post, post_minutes, server, None, None)
+            return _Parts(client, worker, post, post_minutes, server, None, None)
         setup = Setup(client, self._options, retention=self._retention, rollup_retention=self._rollup_retention)
-        return _Parts(client, post, post_minutes, server, setup, setup.run(lambda: post(b"")))
+        return _Parts(client, worker, post, post_minutes, server, setup, setup.run(lambda: post(b"")))
 
 
 def _written(encoded: Encoded, send: Callable[[Sequence[bytes]], list[Refusal]]) -> Written:
