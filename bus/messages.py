@@ -80,6 +80,21 @@ class Cpu(Fields):
     pressure_some_percent: Annotated[Float, rate("Share of time in which a task waited for a CPU.")] = UNSET
     limit_cores: Annotated[Float, gauge("CPUs that the control group of this container may use.")] = UNSET
     limit_throttled_percent: Annotated[Float, rate("Share of time in which that limit stopped the container.")] = UNSET
+    throttled_percent: Annotated[
+        Float,
+        rate(
+            "Share of time in which heat slowed a package or core down, of the one that it slowed most; on a Raspberry "
+            "Pi the share of looks at which heat or want of power slowed the processor down."
+        ),
+    ] = UNSET
+    throttle_reasons: Annotated[
+        Text,
+        condition(
+            "What slows the processor of a Raspberry Pi down: thermal, under_voltage, frequency_cap, several with "
+            "commas between, or none."
+        ),
+    ] = UNSET
+    under_voltage: Annotated[Flag, condition("Whether the supply of a Raspberry Pi is too weak.")] = UNSET
     core: Annotated[Map[CpuCore], table("Each logical CPU.")] = UNSET
 
 

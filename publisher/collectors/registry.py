@@ -35,6 +35,7 @@ def _linux(machine: Machine, choice: Choice) -> list[Collector]:
     from .network import NetworkCollector, NetworkLinkCollector
     from .sensors import NvmeTemperatureCollector, SensorsCollector
     from .system import SystemCollector
+    from .throttle import CpuThrottleCollector
 
     return [
         CpuCollector(machine),
@@ -42,6 +43,7 @@ def _linux(machine: Machine, choice: Choice) -> list[Collector]:
         DiskDeviceCollector(machine, ignore=choice.ignore_devices),
         NetworkCollector(machine, ignore=choice.ignore_interfaces),
         CpuClockCollector(machine),
+        CpuThrottleCollector(machine),
         MemoryDetailsCollector(machine),
         DiskMountCollector(machine, ignore_file_systems=choice.ignore_file_systems, ignore_mounts=choice.ignore_mounts),
         NetworkLinkCollector(machine, ignore=choice.ignore_interfaces),

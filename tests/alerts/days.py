@@ -169,7 +169,11 @@ def laptop() -> Machine:
             for core in range(4)
         }
         return [
-            Cpu(utilization_percent=95.0 if building else random.uniform(2, 20), temperature_celsius=round(celsius, 1)),
+            Cpu(
+                utilization_percent=95.0 if building else random.uniform(2, 20),
+                temperature_celsius=round(celsius, 1),
+                throttled_percent=round(random.uniform(0, 40), 1) if building else 0.0,
+            ),
             memory(random, wave(second, 35, 70) + random.gauss(0, 1)),
             Sensors(temperature=cores),
         ]
@@ -285,7 +289,13 @@ def raspberry_pi() -> Machine:
 
     def fast(random: Random, second: float) -> list[Fields]:
         return [
-            Cpu(utilization_percent=20.0, temperature_celsius=round(wave(second, 51, 74) + random.gauss(0, 1.2), 1)),
+            Cpu(
+                utilization_percent=20.0,
+                temperature_celsius=round(wave(second, 51, 74) + random.gauss(0, 1.2), 1),
+                throttled_percent=0.0,
+                throttle_reasons="none",
+                under_voltage=False,
+            ),
             memory(random, 62 + random.gauss(0, 1)),
         ]
 
