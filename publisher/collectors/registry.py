@@ -34,6 +34,7 @@ def _linux(machine: Machine, choice: Choice) -> list[Collector]:
     from .memory import MemoryCollector, MemoryDetailsCollector
     from .network import NetworkCollector, NetworkLinkCollector
     from .sensors import NvmeTemperatureCollector, SensorsCollector
+    from .smart import SmartCollector
     from .system import SystemCollector
     from .throttle import CpuThrottleCollector
 
@@ -50,6 +51,7 @@ def _linux(machine: Machine, choice: Choice) -> list[Collector]:
         SensorsCollector(machine),
         NvmeTemperatureCollector(machine),
         BatteryCollector(machine),
+        SmartCollector(machine),
         SystemCollector(machine),
     ]
 

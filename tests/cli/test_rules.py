@@ -20,7 +20,7 @@ SHIPPED = sorted((Path(__file__).parent.parent / "alerts").glob("*.toml"))
 def test_check_of_the_default_rules(hostpulse: Hostpulse) -> None:
     done = hostpulse.run("rules", "check")
     assert (done.returncode, done.stdout) == (0, "")
-    assert done.stderr == "hostpulse: 22 rules are right, the default rules alone\n"
+    assert done.stderr == "hostpulse: 27 rules are right, the default rules alone\n"
 
 
 def test_check_names_every_mistake(hostpulse: Hostpulse, tmp_path: Path) -> None:

@@ -159,4 +159,5 @@ def test_what_a_machine_has_not_is_absent(replay_of: Callable[[str], Any]) -> No
         "sensors",
         "nvme_temperature",
         "battery",
+        "smart",
     }

@@ -24,7 +24,7 @@ from hostpulse.consumer.delivery import read_account
 from hostpulse.consumer.notifications import RoutesError, check_routes, unknown_tags
 from hostpulse.consumer.storage import NoHistoryError
 from hostpulse.consumer.stores import HISTORY_FILE
-from hostpulse.publisher.collectors import build
+from hostpulse.publisher.collectors import MissingError, build
 from hostpulse.publisher.machine import Machine
 from hostpulse.stack.broker import find_nats_server, find_running
 
@@ -293,6 +293,8 @@ def _collectors(settings: Settings) -> Iterator[_Result]:
     for collector in build(machine, choice(settings)):
         try:
             (found if collector.probe() else missing).append(collector.name)
+        except MissingError as error:
+            yield _Result(good=None, text=f"{collector.name}: {error}")
         except OSError as error:
             yield _Result(good=False, text=f"{collector.name}: {error}")
     yield _Result(good=True, text=f"found {', '.join(found)}")
