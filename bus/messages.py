@@ -282,8 +282,8 @@ class SmartDrive(Fields):
     state: Annotated[
         Text,
         condition(
-            "ok; asleep: it was not woken; unsupported, disabled: it has no SMART, or has it switched off; stalled: it "
-            "does not answer; unreadable: it answers with errors; no_permission. Only ok comes with values."
+            "ok; asleep: it was not woken, and its values are those of before; unsupported, disabled: it has no SMART, "
+            "or has it switched off; stalled: it does not answer; unreadable: it answers with errors; no_permission."
         ),
     ] = UNSET
     healthy: Annotated[Flag, condition("Whether it thinks itself well; that it is too warm does not count.")] = UNSET

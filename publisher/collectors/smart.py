@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable
 from random import Random
 
 from msgspec import UNSET
+from msgspec.structs import replace
 
 from hostpulse.bus.messages import Smart, SmartDrive
 
@@ -21,6 +22,7 @@ _GRACE_SECONDS = 60.0
 _SPREAD_SECONDS = 2.0
 _RAW_IO = 17  # number of CAP_SYS_RAWIO
 _VPD_HEADER_BYTES = 4
+_WITH_VALUES = frozenset({DriveState.OK, DriveState.ASLEEP})
 _PHYSICAL = ("sd", "hd", "nvme")
 
 
@@ -35,8 +37,8 @@ class SmartCollector(Collector):
     """Health, wear, errors and temperature of each drive.
 
     A drive is asked by a program of its own that is ended after half a minute; one that cannot even be ended is
-    `stalled`, and is not asked again before it has come back. A drive that sleeps is not woken. Each has its turn with
-    a pause of chance before it, so that an array is not held up at one moment.
+    `stalled`, and is not asked again before it has come back. A drive that sleeps is not woken; what it said before
+    counts on. Each has its turn with a pause of chance before it, so that an array is not held up at one moment.
 
     A drive is called by its serial number, which stands on its label and stays whatever it is plugged into. That of
     one that sleeps or may not be asked comes from sysfs, or from when it was awake.
@@ -63,6 +65,7 @@ class SmartCollector(Collector):
         self._devices: list[Device] = []
         self._seen: list[list[str]] | None = None
         self._identities: dict[Device, tuple[str, str | None]] = {}
+        self._known: dict[str, SmartDrive] = {}
         self._hanging: dict[Device, ProgramHangsError] = {}
         self._hanging_scan: ProgramHangsError | None = None
 
@@ -101,7 +104,8 @@ class SmartCollector(Collector):
         drives: dict[str, SmartDrive] = {}
         for device, answer in answers:
             if (key := self._key(device, answer, drives)) is not None:
-                drives[key] = answer.drive
+                drives[key] = self._with_what_is_known(key, answer.drive)
+        self._known = {key: drive for key, drive in drives.items() if drive.state in _WITH_VALUES}
         known = [drive.healthy for drive in drives.values() if drive.healthy is not UNSET]
         return Smart(drives=len(drives), failing_drives=known.count(False) if known else UNSET, drive=drives)
 
@@ -167,6 +171,13 @@ class SmartCollector(Collector):
             return serial
         # Two paths lead to the same drive; if it is another one, its maker has not been careful.
         return f"{serial} {drive.model}" if drive.model and drive.model != taken[serial].model else None
+
+    def _with_what_is_known(self, key: str, drive: SmartDrive) -> SmartDrive:
+        """Return a drive that sleeps with what it said when it was awake: all but its temperature stays as it was."""
+        known = self._known.get(key) if drive.state == DriveState.ASLEEP else None
+        if known is None:
+            return drive
+        return replace(known, device=drive.device, state=drive.state, temperature_celsius=UNSET)
 
 
 def _no_permission() -> MissingError:

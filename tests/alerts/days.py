@@ -14,6 +14,8 @@ from datetime import UTC, datetime
 from random import Random
 from typing import Any, NamedTuple
 
+from msgspec import UNSET
+
 from hostpulse.bus.codec import Envelope, Sample
 from hostpulse.bus.fields import Fields
 from hostpulse.bus.messages import (
@@ -162,14 +164,12 @@ def memory(random: Random, used: float, **more: Any) -> Memory:
 
 def hard_disk(device: str, random: Random, second: float, *, asleep: bool) -> SmartDrive:
     """Return a disk that has a few sectors replaced and had trouble with its cable, both long ago."""
-    if asleep:
-        return SmartDrive(device=device, model="WDC WD80EFAX", state="asleep")
     return SmartDrive(
         device=device,
         model="WDC WD80EFAX",
-        state="ok",
+        state="asleep" if asleep else "ok",
         healthy=True,
-        temperature_celsius=round(wave(second, 33, 41) + random.gauss(0, 0.5)),
+        temperature_celsius=UNSET if asleep else round(wave(second, 33, 41) + random.gauss(0, 0.5)),
         power_on_seconds=26_000 * 3600 + int(second) // 3600 * 3600,
         media_errors=0,
         reallocated_sectors=16,

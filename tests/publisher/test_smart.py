@@ -297,15 +297,30 @@ def test_scan_is_done_once_and_when_a_drive_was_plugged_in(bare: Any) -> None:
     assert [command[2] for command in bare.drives.calls].count("--scan-open") == 2
 
 
-def test_drive_that_falls_asleep_keeps_its_name_and_has_no_values(bare: Any) -> None:
+def test_drive_that_falls_asleep_is_as_it_was_but_for_its_temperature(bare: Any) -> None:
     collector = collector_of(bare, {"sda": "sat"})
-    bare.drives.answers["/dev/sda"] = answer("made/hdd")
+    bare.drives.answers["/dev/sda"] = answer("made/hdd-failing")
     collector.probe()
-    collector.read()
+    awake = said(drives(collector.read())["INVHDD0001"])
     bare.drives.answers["/dev/sda"] = answer("made/asleep")
-    fields = collector.read()
-    assert said(drives(fields)["INVHDD0001"]) == {"device": "sda", "model": "INVENTED HDD 4TB", "state": "asleep"}
+    for _ in range(2):
+        fields = collector.read()
+        asleep = said(drives(fields)["INVHDD0001"])
+        assert asleep == {name: value for name, value in awake.items() if name != "temperature_celsius"} | {
+            "state": "asleep"
+        }
+        assert fields.failing_drives == 1
+
+
+def test_nothing_is_kept_of_a_drive_that_does_not_answer(bare: Any) -> None:
+    collector = collector_of(bare, {"sda": "sat"})
+    for name in ("made/hdd-failing", "qemu/gone"):
+        bare.drives.answers["/dev/sda"] = answer(name)
+        fields = collector.read()
+    assert said(drives(fields)["INVHDD0001"]) == {"device": "sda", "model": "INVENTED HDD 4TB", "state": "unreadable"}
     assert fields.failing_drives is UNSET
+    bare.drives.answers["/dev/sda"] = answer("made/asleep")
+    assert said(drives(collector.read())["INVHDD0001"]).keys() == {"device", "model", "state"}
 
 
 def test_drive_that_sleeps_from_the_start_has_the_same_name(bare: Any) -> None:
