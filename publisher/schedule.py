@@ -154,6 +154,8 @@ class Schedule:
         readings: list[Reading] = []
         now = self._clock.monotonic()
         for entry in self.entries:
+            if not entry.due:
+                entry.due = now + entry.collector.delay_seconds
             if entry.running_since is not None or now < entry.due:
                 continue
             self._set_next(entry, now)
@@ -176,8 +178,6 @@ class Schedule:
     @staticmethod
     def _set_next(entry: Entry, now: float) -> None:
         """Set the next time on the grid of the first one; times that were missed are not made up for."""
-        if not entry.due:
-            entry.due = now
         missed = max(0.0, now - entry.due) // entry.period
         entry.due += (missed + 1) * entry.period
 

@@ -22,6 +22,7 @@ class Collector(ABC):
         name: what reports call it.
         subsystem: whose message its fields make.
         period_seconds: time from one reading to the next; None follows the user's interval.
+        delay_seconds: time from the start to the first reading, for what can wait until others are there to take it.
         time_limit_seconds: a reading that takes longer is reported `stalled`.
         inline: whether it only reads files that the kernel makes up from memory. Those run in the main loop, where
             they cost least; all others in a worker, where a hang of hardware or of a network stops nothing else.
@@ -31,6 +32,7 @@ class Collector(ABC):
     name: str
     subsystem: str
     period_seconds: float | None = None
+    delay_seconds: float = 0.0
     time_limit_seconds: float = 5.0
     inline: bool = False
     worker: str = "collectors"

@@ -38,7 +38,8 @@ class SmartCollector(Collector):
 
     A drive is asked by a program of its own that is ended after half a minute; one that cannot even be ended is
     `stalled`, and is not asked again before it has come back. A drive that sleeps is not woken; what it said before
-    counts on. Each has its turn with a pause of chance before it, so that an array is not held up at one moment.
+    counts on. Each has its turn with a pause of chance before it, so that an array is not held up at one moment. The
+    first turn comes a while after the start: the next one is so far away that every consumer should have this one.
 
     A drive is called by its serial number, which stands on its label and stays whatever it is plugged into. That of
     one that sleeps or may not be asked comes from sysfs, or from when it was awake.
@@ -53,6 +54,7 @@ class SmartCollector(Collector):
     name = "smart"
     subsystem = "smart"
     period_seconds = 1800.0
+    delay_seconds = 20.0
     time_limit_seconds = _SCAN_SECONDS + _GRACE_SECONDS
     worker = "smart"
 

@@ -147,6 +147,22 @@ def test_clock_that_begins_at_0(stage: Stage) -> None:
     assert schedule.seconds_until_due() == 2.0
 
 
+def test_first_reading_may_wait(stage: Stage) -> None:
+    late = Scripted("late", 6.0)
+    late.delay_seconds = 5.0
+    schedule = stage.start(Scripted("one"), late)
+    seen = []
+    for _ in range(7):
+        seen.append(stage.run())
+        stage.clocks.advance(2)
+    one, both = ["one"], ["one", "late"]
+    assert seen == [one, one, one, both, one, one, both]  # due at 5, 11, 17, and so on
+    assert stage.run() == one
+    assert schedule.seconds_until_due() == pytest.approx(2.0)
+    stage.clocks.advance(1)
+    assert stage.run() == []
+
+
 def test_nothing_to_run_waits(stage: Stage) -> None:
     assert stage.start().seconds_until_due() == 1.0
     assert stage.run() == []

@@ -290,14 +290,16 @@ def _collectors(settings: Settings) -> Iterator[_Result]:
     )
     found: list[str] = []
     missing: list[str] = []
+    advice: list[str] = []
     for collector in build(machine, choice(settings)):
         try:
             (found if collector.probe() else missing).append(collector.name)
         except MissingError as error:
-            yield _Result(good=None, text=f"{collector.name}: {error}")
+            advice.append(f"{collector.name}: {error}")
         except OSError as error:
             yield _Result(good=False, text=f"{collector.name}: {error}")
     yield _Result(good=True, text=f"found {', '.join(found)}")
+    yield from (_Result(good=None, text=line) for line in advice)
     if missing:
         yield _Result(good=None, text=f"nothing on this machine for {', '.join(missing)}")
     if disabled := settings.collect.disable:
