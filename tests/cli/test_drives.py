@@ -52,6 +52,7 @@ def test_drive_that_fails(hostpulse: Hostpulse) -> None:
         "INVNVME0001": ("nvme0", "ok", True),
     }
     assert drives["INVHDD0001"]["pending_sectors"] == 112
+    up.says("smart      3 drives, 1 asleep · 1 failing · 3 % worn")
     assert up.end() == 0
 
 

@@ -2,7 +2,10 @@
 
 import contextlib
 import json
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -473,6 +476,23 @@ def test_no_drive_is_nothing(bare: Any) -> None:
     assert not collector.probe()
     with pytest.raises(NoDataError, match="no drive"):
         collector.read()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give rights up")
+def test_raw_commands_are_not_for_everybody() -> None:
+    code = """
+import os
+from hostpulse.publisher.collectors.smart import may_send_raw_commands
+before = may_send_raw_commands()
+os.setresuid(65534, 65534, 65534)
+print(before, may_send_raw_commands())
+"""
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2] / "src")}
+    done = subprocess.run([sys.executable, "-P", "-c", code], env=environment, capture_output=True, check=True)
+    before, after = done.stdout.split()
+    if before == b"False":
+        pytest.skip("this root has not the right either")
+    assert (before, after) == (b"True", b"False")
 
 
 # --- the real one
