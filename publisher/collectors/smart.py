@@ -101,7 +101,8 @@ class SmartCollector(Collector):
         answers = list(self._ask_all())
         if not answers:
             raise NoDataError("there is no drive that can be asked")
-        if all(answer.state is DriveState.NO_PERMISSION for _, answer in answers):
+        states = {answer.state for _, answer in answers}
+        if DriveState.NO_PERMISSION in states and not states & _WITH_VALUES:
             raise _no_permission()
         drives: dict[str, SmartDrive] = {}
         for device, answer in answers:

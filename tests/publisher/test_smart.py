@@ -427,7 +427,7 @@ def test_two_hundred_drives_are_a_message(bare: Any, read_message: Callable[...,
         one = json.loads(answer("made/hdd-failing"))
         one["serial_number"] = f"SERIAL-{name}"
         bare.drives.answers[f"/dev/{name}"] = json.dumps(one).encode()
-    collector = collector_of(bare, dict.fromkeys(names, "sat"))
+    bare.drives.answers["scan"] = scan(dict.fromkeys(names, "sat"))
     pauses: list[float] = []
     collector = SmartCollector(replace(bare.machine, sleep=pauses.append), privileged=lambda: True)
     message = read_message(collector)
@@ -450,6 +450,16 @@ def test_no_right_for_any_drive_is_said_and_is_nothing(bare: Any) -> None:
     assert not bare.drives.asked()
     with pytest.raises(MissingError, match="may not ask"):
         alone(bare, "qemu/denied-looks-asleep", privileged=False)
+
+
+def test_no_right_for_any_drive_that_has_something_to_say(bare: Any) -> None:
+    collector = collector_of(bare, {"sda": "sat", "sdc": "scsi"}, privileged=False)
+    bare.drives.answers |= {
+        "/dev/sda": answer("qemu/denied-looks-asleep"),
+        "/dev/sdc": answer("qemu/sas-without-smart"),
+    }
+    with pytest.raises(MissingError, match="may not ask"):
+        collector.read()
 
 
 def test_right_for_some_drives_only(bare: Any) -> None:
