@@ -33,6 +33,7 @@ from .printing import Encoded
 from .row_encoder import RowEncoder
 from .schema import HOST_MEASUREMENT, INFO, LATEST_MOMENT, LONGEST_TEXT, ONLINE, clamp_moment, to_datetime
 from .setup import Prepared, Setup, check_retention, find_bucket, retention_of
+from .version3 import Version3
 
 __all__ = ["InfluxWriter", "Kept"]
 
@@ -44,15 +45,20 @@ _MILLISECONDS: Any = WritePrecision.MS  # a plain string, whatever its annotatio
 _CONTROL = frozenset(map(chr, (*range(0x20), *range(0x7F, 0xA0))))
 
 
+Send = Callable[[Sequence[bytes]], list[Refusal]]
+"""Stores lines; returns those that the server refuses, and raises the client's errors."""
+
+
 class _Parts(NamedTuple):
     """What an open writer consists of."""
 
     client: InfluxDBClient
-    post: Callable[[bytes], None]
-    post_minutes: Callable[[bytes], None]
+    send: Send
+    send_minutes: Send
+    send_notes: Send
     server: Server
-    setup: Setup | None  # None where the server has no buckets
-    prepared: Prepared | None
+    prepare: Callable[[], Prepared] | None  # None where the server has no buckets
+    prepared: Prepared | None  # by `open`
 
 
 class Kept(NamedTuple):
@@ -171,7 +177,7 @@ class InfluxWriter:
         if block.aggregate is None:
             return _written(encoded, self._deliver)
         with self._reported(self._options.rollup_bucket):
-            return _written(encoded, lambda lines: deliver(lines, parts.post_minutes))
+            return _written(encoded, parts.send_minutes)
 
     def sum_up(self, table: Table, start: int, end: int) -> None:
         """Have InfluxDB sum up the minutes of a range as its task does; they replace what is there.
@@ -273,7 +279,7 @@ class InfluxWriter:
             values.append(b"noted=1")
         start = b"%b,host=%b " % (HOST_MEASUREMENT.encode(), tag_value(_storable(host)))
         line = b"%b%b %d" % (start, b",".join(values), round(self._wall() * 1000) if moment is None else moment)
-        for refusal in self._deliver([line]):
+        for refusal in self._deliver([line], self._parts.send_notes):
             error = TooOldError if refusal.is_too_old else UnstorableError
             raise error(f"InfluxDB refuses what {host[:100]!a} says: {refusal.reason}")
 
@@ -295,18 +301,19 @@ class InfluxWriter:
             raise RuntimeError("the writer is not open")
         return self._open
 
-    def _deliver(self, lines: Sequence[bytes]) -> list[Refusal]:
+    def _deliver(self, lines: Sequence[bytes], send: Send | None = None) -> list[Refusal]:
         """Send lines; where the bucket has gone since `open`, make it again if the token may."""
         parts = self._parts
+        send = send or parts.send
         with self._reported():
             try:
-                return deliver(lines, parts.post)
+                return send(lines)
             except ApiException as error:
-                if parts.setup is None or not is_hidden(error):
+                if parts.prepare is None or not is_hidden(error):
                     raise
-                parts.setup.run(lambda: parts.post(b""))  # raises what `deliver` did if nothing can be done
+                parts.prepare()  # raises what `send` did if nothing can be done
             _log.warning("InfluxDB bucket %s was gone, or could not be written for a while", self._options.bucket)
-            return deliver(lines, parts.post)
+            return send(lines)
 
     @contextlib.contextmanager
     def _reported(self, bucket: str | None = None) -> Iterator[None]:
@@ -315,22 +322,31 @@ class InfluxWriter:
             yield
 
     def _connect(self, client: InfluxDBClient) -> _Parts:
-        write = client.write_api(write_options=SYNCHRONOUS).write
-        org = self._options.org
-
-        def post_to(bucket: str, body: bytes) -> None:
-            write(bucket, org, body, write_precision=_MILLISECONDS)
-
-        post = partial(post_to, self._options.bucket)
-        post_minutes = partial(post_to, self._options.rollup_bucket)
+        options = self._options
         server = detect(client)
+        if server.is_version_3:
+            samples, minutes = (Version3(client, options, name) for name in (options.bucket, options.rollup_bucket))
+            samples.probe()
+            # A note is a request of its own, and what many hosts say of themselves comes at once.
+            notes = partial(samples.deliver, waits=False)
+            return _Parts(client, samples.deliver, minutes.deliver, notes, server, None, None)
+        write = client.write_api(write_options=SYNCHRONOUS).write
+
+        def post(bucket: str, body: bytes) -> None:
+            write(bucket, options.org, body, write_precision=_MILLISECONDS)
+
+        def send(bucket: str, lines: Sequence[bytes]) -> list[Refusal]:
+            return deliver(lines, partial(post, bucket))
+
+        to_bucket, to_minutes = partial(send, options.bucket), partial(send, options.rollup_bucket)
         if not server.has_flux:
-            return _Parts(client, post, post_minutes, server, None, None)
-        setup = Setup(client, self._options, retention=self._retention, rollup_retention=self._rollup_retention)
-        return _Parts(client, post, post_minutes, server, setup, setup.run(lambda: post(b"")))
+            return _Parts(client, to_bucket, to_minutes, to_bucket, server, None, None)
+        setup = Setup(client, options, retention=self._retention, rollup_retention=self._rollup_retention)
+        prepare = partial(setup.run, partial(post, options.bucket, b""))
+        return _Parts(client, to_bucket, to_minutes, to_bucket, server, prepare, prepare())
 
 
-def _written(encoded: Encoded, send: Callable[[Sequence[bytes]], list[Refusal]]) -> Written:
+def _written(encoded: Encoded, send: Send) -> Written:
     """Send lines; return what became of them."""
     lines, owners, rejected = encoded
     refusals = send(lines) if lines else []

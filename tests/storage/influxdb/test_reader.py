@@ -94,8 +94,7 @@ def test_slices_of_a_range_are_bounded_and_whole() -> None:
 
 @pytest.fixture
 def many(influx_writer: InfluxWriter, influx_options: InfluxOptions) -> InfluxOptions:
-    post = influx_writer._parts.post
-    post(b"\n".join(b"m,host=%d f=%d %d" % (host, i, START + i) for host in range(5) for i in range(20_000)))
+    influx_writer._parts.send([b"m,host=%d f=%d %d" % (host, i, START + i) for host in range(5) for i in range(20_000)])
     return influx_options
 
 
@@ -314,9 +313,9 @@ def test_text_of_flux() -> None:
 
 
 def test_numbers_of_another_program(influx_writer: InfluxWriter, influx_reader: InfluxReader) -> None:
-    post = influx_writer._parts.post
-    post(b"cpu,host=a sequence=1,frequency_hertz=2.5,user_percent=1 %d" % START)
-    post(b"cpu,host=a sequence=2,frequency_hertz=1e30,user_percent=1e-300 %d" % (START + 1))
+    first = b"cpu,host=a sequence=1,frequency_hertz=2.5,user_percent=1 %d" % START
+    second = b"cpu,host=a sequence=2,frequency_hertz=1e30,user_percent=1e-300 %d" % (START + 1)
+    assert influx_writer._parts.send([first, second]) == []
     query = RowQuery(table="cpu", start=0, end=10**10, fields=("frequency_hertz", "user_percent", "steal_percent"))
     [found] = influx_reader.rows(query)
     assert found == [(START, "a", 2, 1.0, None), (START + 1, "a", int(1e30), 1e-300, None)]
