@@ -21,6 +21,7 @@ from hostpulse.consumer.storage.influxdb import reader as reader_module
 from hostpulse.consumer.storage.influxdb.answer import read_answer
 from hostpulse.consumer.storage.influxdb.downsampling import downsampling_task, flux_text, summing_up, task_name
 from hostpulse.consumer.storage.influxdb.flux import Flux
+from hostpulse.consumer.storage.influxdb.flux_queries import FluxQueries
 from hostpulse.consumer.storage.influxdb.rows import TooManyRowsError
 from hostpulse.consumer.storage.influxdb.slices import in_slices
 
@@ -104,7 +105,9 @@ def test_an_error_in_mid_stream_is_seen(many: InfluxOptions, influx_reader: Infl
     map_ = 'map(fn: (r) => ({r with x: if r._value > 19990 then die(msg: "in mid\\nstream") else 1}))'
     text = f'{source} |> yield(name: "a")\n{source} |> sort(columns: ["_value"]) |> {map_} |> yield(name: "b")'
     seen = 0
-    answer = influx_reader._ask(flux, text)
+    queries = influx_reader._queries
+    assert isinstance(queries, FluxQueries)
+    answer = queries.ask(flux, text)
 
     def read_on() -> None:
         nonlocal seen
@@ -152,8 +155,10 @@ def test_a_connection_that_is_cut_is_seen(many: InfluxOptions, length: int) -> N
         url = f"http://127.0.0.1:{server.server_address[1]}"
         with InfluxReader(InfluxOptions(url=url, token=many.token, org=many.org, bucket=many.bucket)) as reader:
             flux = Flux()
+            queries = reader._queries
+            assert isinstance(queries, FluxQueries)
             with pytest.raises(StorageUnavailableError, match="ask again"):
-                list(reader._ask(flux, flux.source(many.bucket, START, START + 10**6)))
+                list(queries.ask(flux, flux.source(many.bucket, START, START + 10**6)))
     finally:
         server.shutdown()
         thread.join()

@@ -122,7 +122,7 @@ def test_a_database_that_is_deleted_is_there_again(
     writer: InfluxWriter, rows: Rows, influx3_server: Influx3Server, database: InfluxOptions, sample: Make
 ) -> None:
     writer.write([sample("cpu", START)])
-    influx3_server.forget(database.bucket)
+    influx3_server.forget(database)
     assert writer.write([sample("cpu", START + 1)]).rows == 1
     assert rows("SELECT sequence FROM cpu") == [{"sequence": 1.0}]
 
