@@ -33,6 +33,7 @@ from .printing import Encoded
 from .row_encoder import RowEncoder
 from .schema import HOST_MEASUREMENT, INFO, LATEST_MOMENT, LONGEST_TEXT, ONLINE, clamp_moment, to_datetime
 from .setup import Prepared, Setup, check_retention, find_bucket, retention_of
+from .sql_queries import SqlQueries
 from .version3 import Version3
 
 __all__ = ["InfluxWriter", "Kept"]
@@ -76,7 +77,7 @@ class Kept(NamedTuple):
 
 
 class InfluxWriter:
-    """Writes a history into a bucket of InfluxDB 2; a `Writer`.
+    """Writes a history into a bucket of InfluxDB 2, or a database of InfluxDB 3; a `Writer`.
 
     For one thread at a time; several writers, in this and in other processes, may share a bucket.
 
@@ -226,7 +227,7 @@ class InfluxWriter:
         return Kept(None if raw is None else raw.id, retention_of(raw), retention_of(minutes))
 
     def hosts(self, now: float) -> set[str] | None:
-        """Return the hosts in the bucket of raw rows; None where the token may not read it or there is no Flux.
+        """Return the hosts in the bucket of raw rows; None where they cannot be asked for, or the token may not.
 
         Args:
             now: seconds since the epoch.
@@ -234,18 +235,13 @@ class InfluxWriter:
         Raises:
             StorageUnavailableError: not now.
         """
-        parts = self._parts
-        if not parts.server.has_flux:
+        server = self._parts.server
+        if not (server.has_flux or server.is_version_3):
             return None
         start = 0 if self._retention is None else clamp_moment(now - self._retention)
-        flux = Flux()
-        source = flux.source(self._options.bucket, start, LATEST_MOMENT)
-        # The index answers this form of a query, without a look at the rows.
-        text = f'{source} |> keep(columns: ["host"]) |> group() |> distinct(column: "host")'
         with self._reported():
             try:
-                response: Any = parts.client.query_api().query_raw(text, params=flux.parameters)
-                return {line[columns.places["_value"]] for columns, line in read_answer(response)}
+                return self._hosts_by_sql(start) if server.is_version_3 else self._hosts_by_flux(start)
             except ApiException as error:
                 if not is_hidden(error):
                     raise
@@ -300,6 +296,17 @@ class InfluxWriter:
         if self._open is None:
             raise RuntimeError("the writer is not open")
         return self._open
+
+    def _hosts_by_sql(self, start: int) -> set[str]:
+        return SqlQueries(self._parts.client, self._options).host_names(start)
+
+    def _hosts_by_flux(self, start: int) -> set[str]:
+        flux = Flux()
+        source = flux.source(self._options.bucket, start, LATEST_MOMENT)
+        # The index answers this form of a query, without a look at the rows.
+        text = f'{source} |> keep(columns: ["host"]) |> group() |> distinct(column: "host")'
+        response: Any = self._parts.client.query_api().query_raw(text, params=flux.parameters)
+        return {line[columns.places["_value"]] for columns, line in read_answer(response)}
 
     def _deliver(self, lines: Sequence[bytes], send: Send | None = None) -> list[Refusal]:
         """Send lines; where the bucket has gone since `open`, make it again if the token may."""

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 import urllib3
 from influxdb_client.client.influxdb_client import InfluxDBClient
+from influxdb_client.client.write_api import SYNCHRONOUS
 from influxdb_client.rest import ApiException
 
 from hostpulse.bus.codec import Sample
@@ -94,8 +95,10 @@ def test_slices_of_a_range_are_bounded_and_whole() -> None:
 
 
 @pytest.fixture
-def many(influx_writer: InfluxWriter, influx_options: InfluxOptions) -> InfluxOptions:
-    influx_writer._parts.send([b"m,host=%d f=%d %d" % (host, i, START + i) for host in range(5) for i in range(20_000)])
+def many(influx_server: Any, influx_writer: InfluxWriter, influx_options: InfluxOptions) -> InfluxOptions:  # noqa: ARG001 - it makes the bucket
+    lines = b"\n".join(b"m,host=%d f=%d %d" % (host, i, START + i) for host in range(5) for i in range(20_000))
+    with influx_server.client() as client, client.write_api(write_options=SYNCHRONOUS) as api:
+        api.write(influx_options.bucket, record=lines, write_precision="ms")
     return influx_options
 
 

@@ -1,6 +1,7 @@
 """The real commands with a real InfluxDB 3 Core as the store."""
 
 import base64
+import json
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -129,7 +130,7 @@ def test_what_it_refuses_is_kept_with_the_reason_and_costs_itself(
     kept = letters(hostpulse)
     assert Counter(letter["kind"] for letter in kept) == {"malformed": 1, "unstorable": 2}
     [conflict] = [letter for letter in kept if "limit_cores" in letter.get("row", "")]
-    assert "invalid column type for column 'limit_cores'" in conflict["error"]
+    assert "invalid column type for column 'limit_cores'" in conflict["reason"]
     assert b'"limit_cores":2.0' in base64.b64decode(conflict["payload"])
     assert consumer.end() == 0
 
@@ -150,27 +151,56 @@ def test_a_wrong_token_leaves_everything_with_the_broker(
     assert consumer.end() == 0
 
 
-def test_up_stores_there(store: Store, hostpulse: Hostpulse) -> None:
-    running = hostpulse.start("up", "--interval", "0.5", environment=store.settings)
+def test_up_stores_there_and_the_commands_read_it(store: Store, hostpulse: Hostpulse) -> None:
+    hostpulse.environment |= store.settings
+    running = hostpulse.start("up", "--interval", "0.5")
     running.says(f"consumer   writes InfluxDB {store.options.url}, bucket {store.options.bucket}")
-    found: list[int] = []
-
-    def look() -> bool:
-        rows = store.server.rows(store.options.bucket, "SELECT sequence FROM cpu WHERE host = 'web-1'")
-        found[:] = sorted(int(row["sequence"]) for row in rows)
-        return len(found) >= 5
-
-    eventually(look, what=lambda: running.output)
+    eventually(lambda: len(rows_of(hostpulse, "cpu")) >= 5, what=lambda: running.output)
+    check = hostpulse.run("check")
+    assert f"InfluxDB {store.options.url}, bucket {store.options.bucket}, 1 host" in check.stdout
     assert running.end() == 0
-    look()
-    assert found == list(range(1, len(found) + 1))
-    assert not hostpulse.history.exists()
     assert troubles(running) == []
+    assert not hostpulse.history.exists()
+    found = rows_of(hostpulse, "cpu")
+    assert {row["host"] for row in found} == {"web-1"}
+    assert any("utilization_percent" in row for row in found)
+    history = hostpulse.run("history", "cpu.load_average_1m", "--since", "10m", "--format", "csv")
+    assert (history.returncode, history.stderr) == (0, "")
+    assert len(history.stdout.splitlines()) >= 2
+
+
+@pytest.mark.parametrize(
+    ("command", "change", "said"),
+    [
+        (("export", "cpu"), {"TOKEN": "wrong"}, "does not know the token (401): set influxdb.token"),
+        (("history", "cpu.load_average_1m"), {"TOKEN": "wrong"}, "does not know the token (401): set influxdb.token"),
+        (("export", "cpu"), {"BUCKET": "nowhere"}, "has no bucket 'nowhere'"),
+        (("history", "cpu.load_average_1m"), {"BUCKET": "my bucket"}, "has no bucket 'my bucket'"),
+        (("import", "cpu.csv"), {"BUCKET": "my bucket"}, "does not take 'my bucket' as a database"),
+        (("influxdb", "setup"), {}, "is no InfluxDB 2, which this is for"),
+    ],
+)
+def test_what_a_person_has_to_mend_is_one_line(
+    store: Store, hostpulse: Hostpulse, command: tuple[str, ...], change: dict[str, str], said: str
+) -> None:
+    (hostpulse.home / "cpu.csv").write_text("timestamp,host,user_percent\n")
+    changed = {f"HOSTPULSE_INFLUXDB__{name}": value for name, value in change.items()}
+    done = hostpulse.run(*command, environment=store.settings | changed, cwd=hostpulse.home)
+    assert done.returncode in {1, 2}
+    (line,) = done.stderr.splitlines()
+    assert said in line
+
+
+def rows_of(hostpulse: Hostpulse, table: str) -> list[dict[str, object]]:
+    done = hostpulse.run("export", table, "--format", "jsonl", "--since", "10m")
+    return [json.loads(line) for line in done.stdout.splitlines()] if done.returncode == 0 else []
 
 
 def test_a_history_moves_there(store: Store, hostpulse: Hostpulse) -> None:
     now = round(time.time() * 1000)
     hostpulse.write([sample("cpu", now - number * 1000, sequence=number + 1, user_percent=1.0) for number in range(50)])
-    done = hostpulse.run("import", environment=store.settings)
-    assert (done.returncode, done.stdout) == (0, ""), done.stderr
-    assert store.server.rows(store.options.bucket, "SELECT COUNT(*) AS n FROM cpu") == [{"n": 50}]
+    there = hostpulse.output("export", "cpu", "--since", "10m")
+    for _ in range(2):
+        done = hostpulse.run("import", environment=store.settings)
+        assert (done.returncode, done.stdout) == (0, ""), done.stderr
+    assert hostpulse.output("export", "cpu", "--since", "10m", environment=store.settings) == there
