@@ -18,7 +18,7 @@ from influxdb_client.rest import ApiException
 from hostpulse.bus.codec import Sample
 from hostpulse.bus.fields import Table
 
-from ..errors import StorageError, TooOldError, UnstorableError
+from ..errors import TooOldError, UnstorableError
 from ..interface import Maintenance, RejectedLine, Written
 from ..options import InfluxOptions
 from ..stored import StoredRows
@@ -125,6 +125,11 @@ class InfluxWriter:
         """What `open` made ready; None where the server has no buckets. Only while open."""
         return self._parts.prepared
 
+    @property
+    def sums_up(self) -> bool:
+        """Whether what answers sums up minutes, as `sum_up` asks it to; only while open."""
+        return self._parts.server.has_flux
+
     def open(self) -> Self:
         """Look who answers, see whether the token may write, and make ready what it may.
 
@@ -181,7 +186,7 @@ class InfluxWriter:
             return _written(encoded, parts.send_minutes)
 
     def sum_up(self, table: Table, start: int, end: int) -> None:
-        """Have InfluxDB sum up the minutes of a range as its task does; they replace what is there.
+        """Have InfluxDB sum up the minutes of a range as its task does; they replace what is there. Only if `sums_up`.
 
         Args:
             table: whose minutes.
@@ -190,11 +195,9 @@ class InfluxWriter:
 
         Raises:
             StorageUnavailableError: not now; it can be done again.
-            StorageError: the token may not do this, or the server does not know how.
+            StorageError: the token may not do this.
         """
-        options, parts = self._options, self._parts
-        if not parts.server.has_flux:
-            raise StorageError(f"what answers at {options.url} is no InfluxDB 2 and sums up no minutes")
+        options = self._options
         text = summing_up(
             options.bucket,
             options.rollup_bucket,

@@ -204,3 +204,14 @@ def test_a_history_moves_there(store: Store, hostpulse: Hostpulse) -> None:
         done = hostpulse.run("import", environment=store.settings)
         assert (done.returncode, done.stdout) == (0, ""), done.stderr
     assert hostpulse.output("export", "cpu", "--since", "10m", environment=store.settings) == there
+
+
+def test_exported_rows_move_there(store: Store, hostpulse: Hostpulse) -> None:
+    now = round(time.time() * 1000)
+    hostpulse.write([sample("cpu", now - number * 1000, sequence=number + 1, user_percent=1.0) for number in range(50)])
+    there = hostpulse.output("export", "cpu", "--since", "10m")
+    (hostpulse.home / "cpu.csv").write_bytes(there)
+    done = hostpulse.run("import", hostpulse.home / "cpu.csv", environment=store.settings)
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert hostpulse.output("export", "cpu", "--since", "10m", environment=store.settings) == there
