@@ -85,12 +85,16 @@ class OwnInflux3Server(Influx3Server):
     Args:
         directory: for its files.
         options: of `influxdb3 serve`.
+
+    Attributes:
+        log_of_writes: directory that gets what is written before it is acknowledged.
     """
 
     def __init__(self, directory: Path, *options: str) -> None:
         directory.mkdir(parents=True)
         port = free_port()
         super().__init__(f"http://{HOST}:{port}", "")
+        self.log_of_writes = directory / "data" / "tests" / "wal"
         command = (
             *("influxdb3", "serve", "--node-id", "tests", "--object-store", "file"),
             *("--data-dir", directory / "data", "--http-bind", f"{HOST}:{port}", "--disable-telemetry-upload"),

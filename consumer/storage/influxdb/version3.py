@@ -1,9 +1,9 @@
 """Sending lines to InfluxDB 3, at its own endpoint.
 
-It takes them at `/api/v2/write`, too, but tells less there. That some lines were left out is all that it says of a body
-with bad ones, so that they would have to be searched for, and each request with a good line takes until its log is
-flushed, a second; and a server that is about to end says 400, as if the lines were at fault. Its own endpoint names
-each line that it left out and says why, has stored all others, and answers 5xx where the fault is its own.
+It takes them at `/api/v2/write`, too, but refuses all of a body with a bad line there and may not say which one it is,
+so that they would have to be searched for, and each request with good lines takes until its log is flushed, a second.
+And a disk that is full is a 400 there, as if the lines were at fault. Its own endpoint names each line that it left
+out and says why, has stored all others, and answers 5xx where the fault is its own.
 """
 
 from collections.abc import Sequence

@@ -163,6 +163,23 @@ def test_a_body_that_is_too_large_is_split(make_influx3_server: MakeServer, samp
     assert (refused.rows, line.index, "max request size" in str(line.error)) == (2, 0, True)
 
 
+def test_a_disk_that_cannot_be_written_is_waited_for(make_influx3_server: MakeServer, sample: Make) -> None:
+    """After ten seconds the server gives up. At `/api/v2/write` that looks like a fault of the lines."""
+    server = make_influx3_server("--wal-flush-interval", "20ms")
+    away = server.log_of_writes.with_name("away")
+    with writer_to(server.options("d")) as writer:
+        writer.write([sample("cpu", START)])
+        server.log_of_writes.rename(away)
+        server.log_of_writes.touch()
+        with pytest.raises(StorageUnavailableError, match=r"not ready \(500: .*error writing wal file") as caught:
+            writer.write([sample("cpu", START + 1)])
+        assert "\n" not in str(caught.value)
+        server.log_of_writes.unlink()
+        away.rename(server.log_of_writes)
+        assert writer.write([sample("cpu", START + 1)]).rows == 1
+    assert server.rows("d", "SELECT COUNT(*) AS n FROM cpu") == [{"n": 2}]
+
+
 @pytest.mark.parametrize("end", ["kill", "stop"])
 def test_a_server_that_ends_under_load_keeps_what_it_acknowledged(
     make_influx3_server: MakeServer, sample: Make, end: str
