@@ -64,9 +64,12 @@ class Sql:
         return f"{quoted(column)} IN ({', '.join(map(self._bind, values))})"
 
     def ask(self, client: InfluxDBClient, database: str, text: str) -> list[Found]:
-        """Return the rows of an answer; call it inside `reported`.
+        """Return the rows of an answer, which comes as one JSON array: one that was cut off is none.
 
-        They come as one JSON array, of which an answer that was cut off is none.
+        Args:
+            client: whose token is used.
+            database: its name.
+            text: the query.
 
         Raises:
             ApiException: the query cannot be answered.
@@ -79,7 +82,6 @@ class Sql:
             "POST",
             header_params=dict(_HEADERS),
             body=query,
-            response_type="file",
             _preload_content=False,
             _return_http_data_only=True,
         )
@@ -154,7 +156,7 @@ def in_parts(start: int, end: int, ask: Callable[[int, int], _Result]) -> Sequen
         try:
             answers.append(ask(first, last))
         except ApiException as error:
-            if last - first <= 1 or not _has_too_many_files(error):
+            if last - first <= 1 or _TOO_MANY_FILES not in message_of(error):
                 raise
             middle = (first + last) // 2
             waiting += (first, middle), (middle, last)
@@ -164,7 +166,3 @@ def in_parts(start: int, end: int, ask: Callable[[int, int], _Result]) -> Sequen
 def quoted(name: str) -> str:
     """Return a name of the contract as it stands in a query."""
     return f'"{name}"'
-
-
-def _has_too_many_files(error: ApiException) -> bool:
-    return error.status != HTTPStatus.NOT_FOUND and _TOO_MANY_FILES in message_of(error)

@@ -54,7 +54,7 @@ class SqlQueries:
         known = self._catalog.columns(self._bucket, HOST_MEASUREMENT, wanted=(ONLINE, INFO))
         fields = [name for name in (ONLINE, INFO) if name in known]
         for row in self._last(HOST_MEASUREMENT, ["host"], fields, 0):
-            note = notes[row.pop("host")]
+            note = notes.setdefault(row["host"], {})  # it may have come just now
             for name in fields:
                 if name in row:
                     note.setdefault(name, str(row[name]))

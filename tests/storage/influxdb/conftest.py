@@ -5,6 +5,7 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+import msgspec
 import pytest
 
 from hostpulse.consumer.storage.influxdb import InfluxOptions
@@ -23,6 +24,7 @@ class FakeInflux:
         self.answer: Callable[[bytes], Answer] = lambda _: (204, {}, "")
         self.pong: Answer = (204, {}, "")
         self.place = "/api/v2/write?org=o&bucket=b&precision=ms"
+        self.found: Callable[[dict[str, Any]], Answer] = lambda _: (200, {}, "[]")  # to a query in SQL
         self.options = InfluxOptions(url="http://127.0.0.1:1", token="t", org="o", bucket="b", timeout=5)
 
     def be_version_3(self) -> None:
@@ -57,6 +59,9 @@ def fake_influx() -> Iterator[FakeInflux]:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             if self.headers["Authorization"] != "Token t":
                 self.reply(401, {}, '{"error": "the request was not authenticated"}')
+                return
+            if self.path == "/api/v3/query_sql":
+                self.reply(*fake.found(msgspec.json.decode(body)))
                 return
             assert self.path.startswith(fake.place)
             fake.bodies.append(body)
