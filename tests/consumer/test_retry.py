@@ -162,7 +162,9 @@ def test_a_row_that_influxdb_refused_is_stored_once_the_fault_is_mended(
             client.write_api(write_options=SYNCHRONOUS).write(
                 bucket.bucket, bucket.org, f'cpu,host=web-1 load_average_1m="x" {int(NOW * 1e9)}'
             )
-        role.take(batch((CPU, message(load_average_1m=7.0, core={}))))
+        taking = role.take(batch((CPU, message(load_average_1m=7.0, core={}))))
+        assert taking is not None
+        taking.finish()
         [(kind, reason)] = reasons(dead_letters)
         assert kind == "unstorable"
         assert "load_average_1m" in reason

@@ -18,7 +18,7 @@ from ..servers import HOST
 from .processes import Consumer
 from .scenario import Scenario
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(900)
 
 MakeScenario = Callable[..., Scenario]
 
