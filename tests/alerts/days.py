@@ -1,8 +1,9 @@
 """Days of five kinds of healthy machines. They are made up: a seeded generator writes them, nobody recorded them.
 
 Each has what makes rules fire by mistake on machines of its kind: a laptop that sleeps and runs down its battery, a
-home server whose backup fills its disk and is cleared away, a GPU box under load, a small VM short of memory, a
-Raspberry Pi that loses its wireless network for a while and has file systems that are meant to be read-only.
+home server whose backup fills its disk and is cleared away, and half of whose drives sleep all day, a GPU box under
+load, a small VM short of memory, a Raspberry Pi that loses its wireless network for a while and has file systems that
+are meant to be read-only.
 """
 
 import math
@@ -12,6 +13,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from random import Random
 from typing import Any, NamedTuple
+
+from msgspec import UNSET
 
 from hostpulse.bus.codec import Envelope, Sample
 from hostpulse.bus.fields import Fields
@@ -30,6 +33,8 @@ from hostpulse.bus.messages import (
     PublisherCollector,
     Sensors,
     SensorsTemperature,
+    Smart,
+    SmartDrive,
     System,
 )
 
@@ -37,7 +42,7 @@ __all__ = ["KINDS", "Arrival", "day"]
 
 START = datetime(2026, 6, 1, tzinfo=UTC).timestamp()
 DAY = 86400
-FAST, SLOW = 10, 60
+FAST, SLOW, RARE = 10, 60, 1800
 GIB = 1 << 30
 
 
@@ -56,6 +61,7 @@ class Machine:
         name: of its host.
         fast: what it says every 10 s.
         slow: what it says every minute.
+        rare: what it says every half hour.
         asleep: from when to when it sleeps, seconds of the day.
         offline: from when to when the network is away.
     """
@@ -63,6 +69,7 @@ class Machine:
     name: str
     fast: Callable[[Random, float], list[Fields]]
     slow: Callable[[Random, float], list[Fields]]
+    rare: Callable[[Random, float], list[Fields]] = lambda _random, _second: []
     asleep: tuple[tuple[float, float], ...] = ()
     offline: tuple[tuple[float, float], ...] = ()
     sequences: defaultdict[str, int] = field(default_factory=lambda: defaultdict(int))
@@ -92,6 +99,8 @@ def _samples(machine: Machine, random: Random, second: float) -> Iterator[Sample
     if second % SLOW == 0:
         made += [(fields, SLOW) for fields in machine.slow(random, second)]
         made += [(fields, SLOW) for fields in (System(uptime_seconds=second + 1000.0), health(random))]
+    if second % RARE == 0:
+        made += [(fields, RARE) for fields in machine.rare(random, second)]
     for fields, interval in made:
         subsystem = next(name for name, struct in SUBSYSTEMS.items() if type(fields) is struct)
         machine.sequences[subsystem] += 1
@@ -153,6 +162,23 @@ def memory(random: Random, used: float, **more: Any) -> Memory:
     return Memory(used_percent=round(used, 1), available_bytes=int(8 * GIB * (100 - used) / 100), **values)
 
 
+def hard_disk(device: str, random: Random, second: float, *, asleep: bool) -> SmartDrive:
+    """Return a disk that has a few sectors replaced and had trouble with its cable, both long ago."""
+    return SmartDrive(
+        device=device,
+        model="WDC WD80EFAX",
+        state="asleep" if asleep else "ok",
+        healthy=True,
+        temperature_celsius=UNSET if asleep else round(wave(second, 33, 41) + random.gauss(0, 0.5)),
+        power_on_seconds=26_000 * 3600 + int(second) // 3600 * 3600,
+        media_errors=0,
+        reallocated_sectors=16,
+        pending_sectors=0,
+        uncorrectable_sectors=0,
+        crc_errors=211,
+    )
+
+
 def laptop() -> Machine:
     """On its battery from 9 to 18 h, asleep at night and over lunch; builds programs now and then."""
     nights = ((hours(0.5), hours(7.5)), (hours(12.5), hours(13.25)), (hours(23), DAY))
@@ -169,7 +195,11 @@ def laptop() -> Machine:
             for core in range(4)
         }
         return [
-            Cpu(utilization_percent=95.0 if building else random.uniform(2, 20), temperature_celsius=round(celsius, 1)),
+            Cpu(
+                utilization_percent=95.0 if building else random.uniform(2, 20),
+                temperature_celsius=round(celsius, 1),
+                throttled_percent=round(random.uniform(0, 40), 1) if building else 0.0,
+            ),
             memory(random, wave(second, 35, 70) + random.gauss(0, 1)),
             Sensors(temperature=cores),
         ]
@@ -184,7 +214,23 @@ def laptop() -> Machine:
             Disk(mount={"/": mount(500 * GIB, 71 + random.uniform(0, 0.1)), "/boot/efi": mount(GIB / 4, 12)}),
         ]
 
-    return Machine("laptop", fast, slow, asleep=nights)
+    def rare(random: Random, second: float) -> list[Fields]:
+        drive = SmartDrive(
+            device="nvme0",
+            model="SAMSUNG MZVL2512HCJQ",
+            state="ok",
+            healthy=True,
+            critical_warning="temperature" if bursts(second, hours(1), 100) else "none",
+            temperature_celsius=round(random.gauss(45, 4)),
+            unsafe_shutdowns=121,
+            wear_percent=7.0,
+            available_spare_percent=100.0,
+            available_spare_threshold_percent=10.0,
+            media_errors=3,
+        )
+        return [Smart(drives=1, failing_drives=0, drive={"S64KNX0TEST002": drive})]
+
+    return Machine("laptop", fast, slow, rare, asleep=nights)
 
 
 def home_server() -> Machine:
@@ -221,7 +267,16 @@ def home_server() -> Machine:
         failing = int(hours(13) <= second < hours(13) + 600)
         return [Disk(mount=mounts), Consumer(member={"alerts": ConsumerMember(failing_routes=failing)})]
 
-    return Machine("server", fast, slow)
+    def rare(random: Random, second: float) -> list[Fields]:
+        # The two disks of the backup sleep but at night.
+        asleep = not hours(1.5) <= second < hours(5)
+        disks = {
+            f"VAHTEST{device}": hard_disk(f"sd{device}", random, second, asleep=asleep and device in "cd")
+            for device in "abcd"
+        }
+        return [Smart(drives=4, failing_drives=0, drive=disks)]
+
+    return Machine("server", fast, slow, rare)
 
 
 def gpu_box() -> Machine:
@@ -285,7 +340,13 @@ def raspberry_pi() -> Machine:
 
     def fast(random: Random, second: float) -> list[Fields]:
         return [
-            Cpu(utilization_percent=20.0, temperature_celsius=round(wave(second, 51, 74) + random.gauss(0, 1.2), 1)),
+            Cpu(
+                utilization_percent=20.0,
+                temperature_celsius=round(wave(second, 51, 74) + random.gauss(0, 1.2), 1),
+                throttled_percent=0.0,
+                throttle_reasons="none",
+                under_voltage=False,
+            ),
             memory(random, 62 + random.gauss(0, 1)),
         ]
 

@@ -86,6 +86,9 @@ def deliver(lines: Sequence[bytes], post: Callable[[bytes], None]) -> list[Refus
 
 def bodies(lines: Sequence[bytes]) -> Iterator[Sequence[int]]:
     """Yield the indices of the lines of each body, bounded by number and by bytes."""
+    if len(lines) <= _BODY_LINES and sum(map(len, lines)) + len(lines) <= _BODY_BYTES:  # mostly all fit into one
+        yield from [range(len(lines))] if lines else []
+        return
     first = size = 0
     for index, line in enumerate(lines):
         if size + len(line) >= _BODY_BYTES or index - first == _BODY_LINES:

@@ -4,6 +4,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from types import TracebackType
@@ -54,6 +55,7 @@ class _Parts(NamedTuple):
     """What an open writer consists of."""
 
     client: InfluxDBClient
+    worker: ThreadPoolExecutor  # one thread, which sends one body after the other
     send: Send
     send_minutes: Send
     send_notes: Send
@@ -79,7 +81,8 @@ class Kept(NamedTuple):
 class InfluxWriter:
     """Writes a history into a bucket of InfluxDB 2, or a database of InfluxDB 3; a `Writer`.
 
-    For one thread at a time; several writers, in this and in other processes, may share a bucket.
+    For one thread at a time; it has a thread of its own, which waits for the server. Several writers, in this and in
+    other processes, may share a bucket.
 
     Args:
         options: where the bucket is.
@@ -151,6 +154,7 @@ class InfluxWriter:
         """Close the connection; may be called twice."""
         parts, self._open = self._open, None
         if parts is not None:
+            parts.worker.shutdown(cancel_futures=True)
             parts.client.close()
 
     def write(self, samples: Sequence[Sample]) -> Written:
@@ -163,7 +167,15 @@ class InfluxWriter:
             StorageUnavailableError: not now; write it again, after `retry_after` if that is given.
             StorageError: not until a person mends something; write it again.
         """
-        return _written(self._encoder.encode(samples), self._deliver)
+        return self.submit(samples).result()
+
+    def submit(self, samples: Sequence[Sample]) -> Future[Written]:
+        """Make lines of a batch, and store them in the background.
+
+        Returns:
+            What `write` returns or raises.
+        """
+        return self._parts.worker.submit(_written, self._encoder.encode(samples), self._send)
 
     def write_rows(self, block: StoredRows) -> Written:
         """Store rows that come from another store; acknowledged by the server on return.
@@ -314,7 +326,11 @@ class InfluxWriter:
         return {line[columns.places["_value"]] for columns, line in read_answer(response)}
 
     def _deliver(self, lines: Sequence[bytes], send: Send | None = None) -> list[Refusal]:
-        """Send lines; where the bucket has gone since `open`, make it again if the token may."""
+        """Send lines after all that was submitted, and wait for it."""
+        return self._parts.worker.submit(self._send, lines, send).result()
+
+    def _send(self, lines: Sequence[bytes], send: Send | None = None) -> list[Refusal]:
+        """Send lines; where the bucket has gone since `open`, make it again if the token may. For the worker."""
         parts = self._parts
         send = send or parts.send
         with self._reported():
@@ -336,12 +352,13 @@ class InfluxWriter:
     def _connect(self, client: InfluxDBClient) -> _Parts:
         options = self._options
         server = detect(client)
+        worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="influxdb")  # it has no thread before it has work
         if server.is_version_3:
             samples, minutes = (Version3(client, options, name) for name in (options.bucket, options.rollup_bucket))
             samples.probe()
             # A note is a request of its own, and what many hosts say of themselves comes at once.
             notes = partial(samples.deliver, waits=False)
-            return _Parts(client, samples.deliver, minutes.deliver, notes, server, None, None)
+            return _Parts(client, worker, samples.deliver, minutes.deliver, notes, server, None, None)
         write = client.write_api(write_options=SYNCHRONOUS).write
 
         def post(bucket: str, body: bytes) -> None:
@@ -352,10 +369,10 @@ class InfluxWriter:
 
         to_bucket, to_minutes = partial(send, options.bucket), partial(send, options.rollup_bucket)
         if not server.has_flux:
-            return _Parts(client, to_bucket, to_minutes, to_bucket, server, None, None)
+            return _Parts(client, worker, to_bucket, to_minutes, to_bucket, server, None, None)
         setup = Setup(client, options, retention=self._retention, rollup_retention=self._rollup_retention)
         prepare = partial(setup.run, partial(post, options.bucket, b""))
-        return _Parts(client, to_bucket, to_minutes, to_bucket, server, prepare, prepare())
+        return _Parts(client, worker, to_bucket, to_minutes, to_bucket, server, prepare, prepare())
 
 
 def _written(encoded: Encoded, send: Send) -> Written:
