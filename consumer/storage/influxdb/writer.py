@@ -267,6 +267,8 @@ class InfluxWriter:
     ) -> None:
         """Remember what a host's retained `status` or `info` says; None leaves what is known.
 
+        InfluxDB 3 has it on its disk within a second; should it be killed before, the host has to say it again.
+
         Args:
             host: name of the machine, not escaped.
             online: what `status` says.
