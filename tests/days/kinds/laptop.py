@@ -1,0 +1,116 @@
+"""A ThinkPad: asleep at night and over lunch, on its battery by day, builds programs now and then.
+
+Before midnight it stands in a dock with a network interface and a disk.
+"""
+
+from ..kind import Gap, Kind
+from ..levels import GIB, Levels, Mounted, Traffic, Use, along, at, jitter, within
+
+__all__ = ["LAPTOP"]
+
+_UNDOCKED, _PULLED = at(0, 22), at(0, 21)
+_NAP = at(0, 32), at(0, 41)
+_NIGHT = at(0, 57), at(7, 30)
+_LUNCH = at(12, 30), at(13, 15)
+_EVENING = at(23), at(24)
+_ASLEEP = _NAP, _NIGHT, _LUNCH, _EVENING
+_MAINS = (at(0), _UNDOCKED), (at(7, 35), at(9)), (at(18), at(24))
+_CHARGE = [
+    (0, 97),
+    (_UNDOCKED, 100),
+    (_NAP[0], 97),
+    (_NIGHT[0], 92),
+    (_NIGHT[1], 86),
+    (at(9), 100),
+    (_LUNCH[0], 68),
+    (_LUNCH[1], 67),
+    (at(18), 23),
+    (at(20, 30), 100),
+]
+_LONG_BUILD = at(0, 5), at(0, 18)
+_AIRPLANE = at(16), at(16, 0, 50)  # no radio: neither network nor a sensor of it
+_DISK = "/run/media/anna/Backup"
+_BATTERY = "sys/class/power_supply/BAT0"
+_CORES = (1, 2, 6, 10, 14, 18, 19, 20, 21, 22, 23, 24, 25)
+_FULL = 54320000
+
+
+def _levels(second: float) -> Levels:
+    long_build = within(second, _LONG_BUILD)
+    building = long_build or (within(second, (at(8), at(23))) and second % 3600 < 200)
+    on_mains = within(second, *_MAINS)
+    docked = within(second, (0, _UNDOCKED))
+    radio = not docked and not within(second, _AIRPLANE)
+    busy = 0.97 if building else 0.06 + 0.03 * jitter(second)
+    # It takes what power it may for half a minute, and then turns its clock down to stay below its limit of 100 °C.
+    begun = within(second, (_LONG_BUILD[0], _LONG_BUILD[0] + 28)) or (building and second % 3600 < 28)
+    celsius = 95 + round(jitter(second)) if long_build else 90 + round(4 * jitter(second)) if building else 52
+    celsius = 99 if begun else celsius
+    charge = along(second, _CHARGE)
+    network = Traffic(4e6, 2e5) if docked or building else Traffic(6e4, 1e4)
+    clock = 2900000 if building else 900000
+    return Levels(
+        busy=busy,
+        load=18.0 if building else 0.7,
+        memory=0.72 if building else 0.58 + 0.02 * jitter(second, 1),
+        swap=0.06,
+        major_faults=12.0 if building else 0.5,
+        pressure={"cpu": (60.0, 0.0) if building else (0.5, 0.0), "io": (2.0, 1.0) if building else (0.1, 0.1)},
+        disks={
+            "nvme0n1": Traffic(4e6 if building else 2e5, 3e7 if building else 4e5, 0.1 if building else 0.01),
+            "dm-0": Traffic(4e6 if building else 2e5, 3e7 if building else 4e5, 0.1 if building else 0.01),
+        }
+        | ({"sdb": Traffic(0, 3e7, 0.7)} if second < _PULLED else {}),
+        interfaces=({"enx00e04c680001": network} if docked else {}) | ({"wlp0s20f3": network} if radio else {}),
+        use={mount: Use(0.71 + (0.03 if long_build else 0.0) + 0.01 * second / at(24)) for mount in ("/", "/home")},
+        mounts={_DISK: Mounted("/dev/sdb1", "ext4", "rw,nosuid,nodev,relatime", 1000 * GIB, 0.87)}
+        if second < _PULLED
+        else {},
+        files={
+            **{f"sys/class/hwmon/hwmon6/temp{core}_input": (celsius - core % 3) * 1000 for core in _CORES},
+            "sys/class/thermal/thermal_zone2/temp": celsius * 1000,
+            "sys/class/hwmon/hwmon5/temp1_input": (celsius - 2) * 1000,
+            "sys/class/hwmon/hwmon5/fan1_input": 4400 if building else 0,
+            "sys/class/hwmon/hwmon7/temp1_input": 43000 if radio else None,
+            "sys/class/hwmon/hwmon3/temp1_input": 61850 if building else 36850,
+            "sys/class/power_supply/AC/online": int(on_mains),
+            f"{_BATTERY}/status": "Full" if on_mains and charge >= 100 else "Charging" if on_mains else "Discharging",
+            f"{_BATTERY}/capacity": int(charge),
+            f"{_BATTERY}/energy_now": int(charge * 10) * _FULL // 1000,
+            f"{_BATTERY}/power_now": 0 if charge >= 100 else 31000000 if building else 7800000,
+            **{f"sys/devices/system/cpu/cpufreq/policy{number}/scaling_cur_freq": clock for number in range(16)},
+            "sys/class/net/wlp0s20f3/operstate": "up" if radio else "down",
+        }
+        | (
+            {
+                "sys/class/net/enx00e04c680001/operstate": "up",
+                "sys/class/net/enx00e04c680001/speed": 1000,
+                "sys/class/net/enx00e04c680001/device/uevent": "DRIVER=r8152",
+            }
+            if docked
+            else {}
+        )
+        | (
+            {"sys/block/sdb/size": 2000409264, "sys/block/sdb/device/model": "Portable SSD"} if second < _PULLED else {}
+        ),
+    )
+
+
+def _clock_error(second: float) -> float:
+    """The clock of the board, which counts whole seconds, sets it at each waking; NTP sets it right soon after."""
+    return -0.8 if any(end <= second < end + 38 for _, end in _ASLEEP) else 0.0
+
+
+LAPTOP = Kind(
+    name="laptop",
+    tree="laptop",
+    levels=_levels,
+    gaps=tuple(Gap(begin, end, suspended=True) for begin, end in _ASLEEP),
+    outages=(
+        (_UNDOCKED, _UNDOCKED + 6),
+        _AIRPLANE,
+        (at(11), at(11, 1, 30)),
+        *((end, end + 4) for _, end in _ASLEEP),
+    ),
+    clock_error=_clock_error,
+)
