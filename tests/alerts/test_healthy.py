@@ -39,7 +39,13 @@ def test_a_day_of_gpus_without_an_alert() -> None:
 
 def test_rules_with_lower_limits_would_have_fired() -> None:
     lower = rules(
-        '[rule.hot]\nmetric = "gpu_device.temperature_celsius"\nreduce = "mean"\nwindow = "5m"\nwarning = { above = 77.5 }'
+        """
+        [rule.hot]
+        metric = "gpu_device.temperature_celsius"
+        reduce = "mean"
+        window = "15m"
+        warning = { above = 78.5 }
+        """
     )
     assert {one.labels["gpu"] for one in play(lower, gpu_day()) if one.told} == {"GPU-2", "GPU-3"}
 

@@ -10,7 +10,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from .kinds import KINDS
-from .recorder import record, recording_of, save
+from .recorder import record
+from .recording import recording_of, save
 
 
 def _record(name: str) -> str:

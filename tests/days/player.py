@@ -8,7 +8,7 @@ from hostpulse.bus.codec import decode
 from hostpulse.bus.topics import HostTopic
 from hostpulse.consumer.alerts import Engine, Rule, Transition
 
-from .recorder import Arrival
+from .recording import Arrival
 
 __all__ = ["impatient", "line_of", "play"]
 

@@ -2,32 +2,29 @@
 
 It is the whole publisher, with its collectors, schedule, outbox and main loop. What stands in is the world around it:
 the machine's files move as its kind says (`animator`), its clocks go on while it waits, and in place of the
-connection there is an `Air` that takes down what would have come to a broker, and when.
+connection there is an `Air` that hands over what would have come to a broker.
 """
 
-import lzma
 import shutil
-import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from itertools import groupby, pairwise
+from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
 
-import msgspec
-
-from hostpulse.bus.mqtt import MqttOptions, Publication, Session
+from hostpulse.bus.mqtt import MqttOptions, Publication
 from hostpulse.config.settings import Collect
 from hostpulse.publisher.clock import Clock
 from hostpulse.publisher.collectors import Choice
 from hostpulse.publisher.machine import Machine
 from hostpulse.publisher.service import PublisherOptions, PublisherService
 
+from .air import Air
 from .animator import Animator
 from .kind import Boot, Kind
 from .levels import DAY, Levels
+from .recording import Arrival
 
-__all__ = ["START", "Arrival", "load", "record", "recording_of", "save"]
+__all__ = ["START", "record"]
 
 START = 1_773_446_400.0
 """The day is 2026-03-14."""
@@ -36,23 +33,6 @@ _INTERVAL = 10.0
 _KEEPALIVE = 20  # so that the publisher's loop turns once in an interval and not three times
 _WILL_SECONDS = 1.5 * _KEEPALIVE  # what MQTT gives a client before the broker takes it for gone
 _ON_ITS_WAY = 0.02
-_ROOM = 40
-_PATIENCE_SECONDS = 60.0  # real ones, for a collector
-_FILTERS = [{"id": lzma.FILTER_LZMA2, "preset": 6, "lc": 4, "lp": 0, "pb": 0}]  # for text
-
-
-class Arrival(NamedTuple):
-    """A message as it came to the broker.
-
-    Attributes:
-        received: seconds since the epoch.
-        leaf: last part of its topic.
-        payload: as it was; JSON, but for `online` and `offline` of `status`.
-    """
-
-    received: float
-    leaf: str
-    payload: bytes
 
 
 class _PowerCutError(Exception):
@@ -175,9 +155,19 @@ class _Recorder:
         """Whether there is a network now."""
         return not any(begin <= self.second < end for begin, end in self._absences)
 
+    @property
     def busy(self) -> bool:
-        """Return whether a collector is at work."""
-        return any(entry.running_since is not None for entry in self._service._schedule.entries)
+        """Whether a collector is at work, or has something to be taken."""
+        return self._submitted > 0
+
+    @property
+    def at_work(self) -> bool:
+        """Whether a collector is at work."""
+        return self._submitted > self._service._schedule._outcomes.qsize()
+
+    @property
+    def _submitted(self) -> int:
+        return sum(entry.running_since is not None for entry in self._service._schedule.entries)
 
     def arrive(self, publication: Publication) -> None:
         """Take down a message that comes to the broker."""
@@ -216,99 +206,6 @@ class _Recorder:
         self._running += 0.0 if still else passed
 
 
-class Air(Session):
-    """The way to the broker, and the time that passes on it. What it does not deliver, it does at the next connection.
-
-    A network that is gone is noticed after two keepalives of silence, as by the connection that it stands for.
-    """
-
-    def __init__(self, recorder: _Recorder, options: MqttOptions, **words: Any) -> None:
-        super().__init__(options, **words)
-        self._recorder = recorder
-        self._up = False
-        self._count = 0
-        self._number = 0
-        self._heard = self._since = 0.0
-        self._out: dict[int, Publication | None] = {}  # None: delivered, and not acknowledged
-        self._woken = threading.Event()
-
-    def open(self) -> None:
-        pass
-
-    @property
-    def connected(self) -> bool:
-        return self._up
-
-    @property
-    def connections(self) -> int:
-        return self._count
-
-    @property
-    def trouble(self) -> str | None:
-        return None if self._up else "the network is away"
-
-    @property
-    def room(self) -> int:
-        return max(0, _ROOM - len(self._out)) if self._up else 0
-
-    def publish(self, publication: Publication) -> int:
-        self._number += 1
-        self._out[self._number] = publication
-        if self._recorder.online and not self._recorder.given_up_since(self._since):
-            self._deliver(self._number)
-        return self._number
-
-    def _deliver(self, number: int) -> None:
-        publication = self._out[number]
-        if publication is not None:
-            self._recorder.arrive(publication)
-            self._out[number] = None
-
-    def service(self) -> None:
-        now = self._recorder.second
-        if not self._recorder.online:
-            self._up = self._up and now - self._heard < 2 * _KEEPALIVE
-            return
-        self._heard = now
-        is_new = not self._up or self._recorder.given_up_since(self._since)
-        if is_new:
-            self._up = True
-            self._count += 1
-            self._since = now
-        for number in list(self._out):
-            self._deliver(number)
-        self._acknowledge()
-        if is_new:
-            for publication in self._greeting():
-                self.publish(publication)
-
-    def _acknowledge(self) -> None:
-        for number in [number for number, publication in self._out.items() if publication is None]:
-            del self._out[number]
-            if self._on_acknowledged is not None:
-                self._on_acknowledged(number)
-
-    def wait(self, seconds: float, *, for_network: bool = True) -> None:
-        del for_network
-        if self._recorder.busy():
-            if not self._woken.wait(_PATIENCE_SECONDS):
-                raise TimeoutError("a collector has not come back")
-            self._woken.clear()
-        else:
-            self._recorder.wait(seconds)
-
-    def wake(self) -> None:
-        self._woken.set()
-
-    def close(self, *, seconds: float) -> None:
-        del seconds
-        self.service()
-        if self._up and self._recorder.online:
-            for publication in self._farewell:
-                self.publish(publication)
-            self._acknowledge()
-
-
 def _power_cuts(kind: Kind) -> list[tuple[float, float]]:
     return [(one.end, other.begin) for one, other in pairwise(kind.boots) if not one.proper]
 
@@ -334,33 +231,3 @@ def _choice() -> Choice:
         ignore_file_systems=collect.ignore_file_systems,
         ignore_mounts=collect.ignore_mounts,
     )
-
-
-def recording_of(name: str) -> Path:
-    """Return where the recording of a kind is kept."""
-    return Path(__file__).parent / "recorded" / f"{name}.jsonl.xz"
-
-
-def save(arrivals: Iterable[Arrival], path: Path) -> None:
-    """Write a recording: a line for each moment, `[received, {leaf: payload}, ...]`."""
-    with lzma.open(path, "wb", filters=_FILTERS) as file:
-        for received, together in groupby(arrivals, key=lambda one: one.received):
-            messages = b",".join(b'{"%s":%s}' % (one.leaf.encode(), _as_json(one)) for one in together)
-            file.write(b"[%.2f,%s]\n" % (received, messages))
-
-
-def _as_json(arrival: Arrival) -> bytes:
-    return b'"%s"' % arrival.payload if arrival.leaf == "status" else arrival.payload
-
-
-def load(path: Path) -> Iterator[Arrival]:
-    """Yield the messages of a recording, their payloads byte by byte as they were."""
-    decode_line = msgspec.json.Decoder(list[msgspec.Raw]).decode
-    decode_message = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
-    with lzma.open(path) as file:
-        for line in file:
-            received, *messages = decode_line(line)
-            for message in messages:
-                ((leaf, payload),) = decode_message(message).items()
-                content = bytes(payload)
-                yield Arrival(float(bytes(received)), leaf, content.strip(b'"') if leaf == "status" else content)

@@ -23,10 +23,6 @@ def _levels(second: float) -> Levels:
     gaming, building = within(second, *_GAMING), within(second, *_BUILDS)
     loading = within(second, _DOWNLOAD)
     busy = 0.98 if building else 0.35 + 0.1 * jitter(second) if gaming else 0.03
-    celsius = 88.5 + jitter(second) if building else 76 + 3 * jitter(second) if gaming else 44
-    edge = 76 + round(2 * jitter(second, 1)) if gaming else 41
-    junction = edge + 14 if gaming else 44
-    clock = 4500000 if building or gaming else 2200000
     return Levels(
         busy=busy,
         load=17.0 if building else 5.0 if gaming else 0.4,
@@ -47,26 +43,34 @@ def _levels(second: float) -> Levels:
             "/home": Use(along(second, [(_DOWNLOAD[0], 0.70), (_DOWNLOAD[1], 0.88), (at(9), 0.88), (at(9, 1), 0.74)])),
         },
         mounts=_mounts(second),
-        files={
-            "sys/class/hwmon/hwmon1/temp1_input": round(celsius * 8) * 125,
-            "sys/class/hwmon/hwmon1/temp3_input": round(celsius * 4) * 250,
-            f"{_CARD}/temp1_input": edge * 1000,
-            f"{_CARD}/temp2_input": junction * 1000,
-            f"{_CARD}/temp3_input": (94 if gaming else 48) * 1000,
-            f"{_CARD}/fan1_input": 1700 if gaming else 0,
-            "sys/class/hwmon/hwmon0/temp1_input": 70850 if loading else 42850,
-            "sys/class/hwmon/hwmon0/temp2_input": 77850 if loading else 44850,
-            f"{_BOARD}/temp1_input": 38000 if gaming or building else 33000,
-            f"{_BOARD}/temp2_input": 55000 if gaming or building else 36000,
-            # A channel that nothing is connected to shows whatever the board makes of it.
-            f"{_BOARD}/temp3_input": round(104 + jitter(second, 3)) * 1000,
-            f"{_BOARD}/temp4_input": -62000,
-            f"{_BOARD}/temp5_input": 127000,
-            f"{_BOARD}/fan1_input": 1500 if building else 640,
-            f"{_BOARD}/fan2_input": 1900 if building else 0,
-            **{f"sys/devices/system/cpu/cpufreq/policy{number}/scaling_cur_freq": clock for number in range(16)},
-        },
+        files=_sensors(second, gaming=gaming, building=building),
     )
+
+
+def _sensors(second: float, *, gaming: bool, building: bool) -> dict[str, object]:
+    loading = within(second, _DOWNLOAD)
+    celsius = 88.5 + jitter(second) if building else 76 + 3 * jitter(second) if gaming else 44
+    edge = 76 + round(2 * jitter(second, 1)) if gaming else 41
+    clock = 4500000 if building or gaming else 2200000
+    return {
+        "sys/class/hwmon/hwmon1/temp1_input": round(celsius * 8) * 125,
+        "sys/class/hwmon/hwmon1/temp3_input": round(celsius * 4) * 250,
+        f"{_CARD}/temp1_input": edge * 1000,
+        f"{_CARD}/temp2_input": (edge + 14 if gaming else 44) * 1000,
+        f"{_CARD}/temp3_input": (94 if gaming else 48) * 1000,
+        f"{_CARD}/fan1_input": 1700 if gaming else 0,
+        "sys/class/hwmon/hwmon0/temp1_input": 70850 if loading else 42850,
+        "sys/class/hwmon/hwmon0/temp2_input": 77850 if loading else 44850,
+        f"{_BOARD}/temp1_input": 38000 if gaming or building else 33000,
+        f"{_BOARD}/temp2_input": 55000 if gaming or building else 36000,
+        # A channel that nothing is connected to shows whatever the board makes of it.
+        f"{_BOARD}/temp3_input": round(104 + jitter(second, 3)) * 1000,
+        f"{_BOARD}/temp4_input": -62000,
+        f"{_BOARD}/temp5_input": 127000,
+        f"{_BOARD}/fan1_input": 1500 if building else 640,
+        f"{_BOARD}/fan2_input": 1900 if building else 0,
+        **{f"sys/devices/system/cpu/cpufreq/policy{number}/scaling_cur_freq": clock for number in range(16)},
+    }
 
 
 def _mounts(second: float) -> dict[str, Mounted]:

@@ -28,72 +28,85 @@ _CHARGE = [
     (at(20, 30), 100),
 ]
 _LONG_BUILD = at(0, 5), at(0, 18)
+_SHORT_BUILD = 200.0  # every hour by day
+_BURST = 28.0
+_FULLNESS = [(0, 0.71), (_LONG_BUILD[0], 0.71), (_LONG_BUILD[1], 0.74), (at(0, 20), 0.72), (at(24), 0.73)]
 _AIRPLANE = at(16), at(16, 0, 50)  # no radio: neither network nor a sensor of it
-_DISK = "/run/media/anna/Backup"
-_BATTERY = "sys/class/power_supply/BAT0"
+_DOCK = "enx00e04c680001"
+_DOCK_FILES = {"operstate": "up", "speed": 1000, "device/uevent": "DRIVER=r8152"}
 _CORES = (1, 2, 6, 10, 14, 18, 19, 20, 21, 22, 23, 24, 25)
 _FULL = 54320000
 
 
 def _levels(second: float) -> Levels:
-    long_build = within(second, _LONG_BUILD)
-    building = long_build or (within(second, (at(8), at(23))) and second % 3600 < 200)
-    on_mains = within(second, *_MAINS)
-    docked = within(second, (0, _UNDOCKED))
-    radio = not docked and not within(second, _AIRPLANE)
-    busy = 0.97 if building else 0.06 + 0.03 * jitter(second)
-    # It takes what power it may for half a minute, and then turns its clock down to stay below its limit of 100 °C.
-    begun = within(second, (_LONG_BUILD[0], _LONG_BUILD[0] + 28)) or (building and second % 3600 < 28)
-    celsius = 95 + round(jitter(second)) if long_build else 90 + round(4 * jitter(second)) if building else 52
-    celsius = 99 if begun else celsius
-    charge = along(second, _CHARGE)
+    building = _builds(second)
+    docked, plugged = second < _UNDOCKED, second < _PULLED
+    disk = Traffic(4e6, 3e7, 0.1) if building else Traffic(2e5, 4e5, 0.01)
     network = Traffic(4e6, 2e5) if docked or building else Traffic(6e4, 1e4)
-    clock = 2900000 if building else 900000
-    return Levels(
-        busy=busy,
+    levels = Levels(
+        busy=0.97 if building else 0.06 + 0.03 * jitter(second),
         load=18.0 if building else 0.7,
         memory=0.72 if building else 0.58 + 0.02 * jitter(second, 1),
         swap=0.06,
         major_faults=12.0 if building else 0.5,
         pressure={"cpu": (60.0, 0.0) if building else (0.5, 0.0), "io": (2.0, 1.0) if building else (0.1, 0.1)},
-        disks={
-            "nvme0n1": Traffic(4e6 if building else 2e5, 3e7 if building else 4e5, 0.1 if building else 0.01),
-            "dm-0": Traffic(4e6 if building else 2e5, 3e7 if building else 4e5, 0.1 if building else 0.01),
-        }
-        | ({"sdb": Traffic(0, 3e7, 0.7)} if second < _PULLED else {}),
-        interfaces=({"enx00e04c680001": network} if docked else {}) | ({"wlp0s20f3": network} if radio else {}),
-        use={mount: Use(0.71 + (0.03 if long_build else 0.0) + 0.01 * second / at(24)) for mount in ("/", "/home")},
-        mounts={_DISK: Mounted("/dev/sdb1", "ext4", "rw,nosuid,nodev,relatime", 1000 * GIB, 0.87)}
-        if second < _PULLED
-        else {},
-        files={
-            **{f"sys/class/hwmon/hwmon6/temp{core}_input": (celsius - core % 3) * 1000 for core in _CORES},
-            "sys/class/thermal/thermal_zone2/temp": celsius * 1000,
-            "sys/class/hwmon/hwmon5/temp1_input": (celsius - 2) * 1000,
-            "sys/class/hwmon/hwmon5/fan1_input": 4400 if building else 0,
-            "sys/class/hwmon/hwmon7/temp1_input": 43000 if radio else None,
-            "sys/class/hwmon/hwmon3/temp1_input": 61850 if building else 36850,
-            "sys/class/power_supply/AC/online": int(on_mains),
-            f"{_BATTERY}/status": "Full" if on_mains and charge >= 100 else "Charging" if on_mains else "Discharging",
-            f"{_BATTERY}/capacity": int(charge),
-            f"{_BATTERY}/energy_now": int(charge * 10) * _FULL // 1000,
-            f"{_BATTERY}/power_now": 0 if charge >= 100 else 31000000 if building else 7800000,
-            **{f"sys/devices/system/cpu/cpufreq/policy{number}/scaling_cur_freq": clock for number in range(16)},
-            "sys/class/net/wlp0s20f3/operstate": "up" if radio else "down",
-        }
-        | (
-            {
-                "sys/class/net/enx00e04c680001/operstate": "up",
-                "sys/class/net/enx00e04c680001/speed": 1000,
-                "sys/class/net/enx00e04c680001/device/uevent": "DRIVER=r8152",
-            }
-            if docked
-            else {}
-        )
-        | (
-            {"sys/block/sdb/size": 2000409264, "sys/block/sdb/device/model": "Portable SSD"} if second < _PULLED else {}
-        ),
+        disks={"nvme0n1": disk, "dm-0": disk},
+        use={mount: Use(along(second, _FULLNESS)) for mount in ("/", "/home")},
+        files=_sensors(second) | _battery(second),
     )
+    radio = not docked and not within(second, _AIRPLANE)
+    levels.files["sys/class/net/wlp0s20f3/operstate"] = "up" if radio else "down"
+    levels.files["sys/class/hwmon/hwmon7/temp1_input"] = 43000 if radio else None
+    if radio:
+        levels.interfaces["wlp0s20f3"] = network
+    if docked:
+        levels.interfaces[_DOCK] = network
+        levels.files |= {f"sys/class/net/{_DOCK}/{name}": content for name, content in _DOCK_FILES.items()}
+    if plugged:
+        levels.disks["sdb"] = Traffic(0, 3e7, 0.7)
+        levels.mounts["/run/media/anna/Backup"] = Mounted("/dev/sdb1", "ext4", "rw,nosuid,nodev", 1000 * GIB, 0.87)
+        levels.files |= {"sys/block/sdb/size": 2000409264, "sys/block/sdb/device/model": "Portable SSD"}
+    return levels
+
+
+def _builds(second: float) -> bool:
+    return within(second, _LONG_BUILD) or (within(second, (at(8), at(23))) and second % at(1) < _SHORT_BUILD)
+
+
+def _sensors(second: float) -> dict[str, object]:
+    """Return heat, fan and clock.
+
+    It takes what power it may for half a minute, and then turns its clock down to stay below its limit of 100 °C.
+    """
+    building = _builds(second)
+    celsius = 52
+    if building:
+        begun = second - _LONG_BUILD[0] if within(second, _LONG_BUILD) else second % at(1)
+        celsius = 95 + round(jitter(second)) if within(second, _LONG_BUILD) else 90 + round(4 * jitter(second))
+        celsius = 99 if begun < _BURST else celsius
+    clock = 2900000 if building else 900000
+    return {
+        **{f"sys/class/hwmon/hwmon6/temp{core}_input": (celsius - core % 3) * 1000 for core in _CORES},
+        "sys/class/thermal/thermal_zone2/temp": celsius * 1000,
+        "sys/class/hwmon/hwmon5/temp1_input": (celsius - 2) * 1000,
+        "sys/class/hwmon/hwmon5/fan1_input": 4400 if building else 0,
+        "sys/class/hwmon/hwmon3/temp1_input": 61850 if building else 36850,
+        **{f"sys/devices/system/cpu/cpufreq/policy{number}/scaling_cur_freq": clock for number in range(16)},
+    }
+
+
+def _battery(second: float) -> dict[str, object]:
+    charge, mains = along(second, _CHARGE), within(second, *_MAINS)
+    is_full = charge >= 100
+    power = 31000000 if _builds(second) else 7800000
+    battery = {
+        "status": "Full" if mains and is_full else "Charging" if mains else "Discharging",
+        "capacity": int(charge),
+        "energy_now": int(charge * 10) * _FULL // 1000,
+        "power_now": 0 if mains and is_full else power,
+    }
+    files: dict[str, object] = {f"sys/class/power_supply/BAT0/{name}": value for name, value in battery.items()}
+    return files | {"sys/class/power_supply/AC/online": int(mains)}
 
 
 def _clock_error(second: float) -> float:
