@@ -25,7 +25,7 @@ from processes import Usage, running
 from receive import load_broker, paho
 from store import payloads
 
-from hostpulse.bus.mqtt import Batch, MqttOptions, Receiver
+from hostpulse.bus.mqtt import Batch, MqttOptions, Receiver, Taking
 from hostpulse.bus.topics import Topics
 from hostpulse.consumer.dead_letter import DeadLetterFile
 from hostpulse.consumer.storage import Writer
@@ -80,12 +80,12 @@ def consume(options: MqttOptions, writer: Writer, directory: Path, count: int) -
     role = StoreRole(_TOPICS, writer, DeadLetterFile(directory / "dead-letter.jsonl"))
     taken = 0
 
-    def take(batch: Batch) -> None:
+    def take(batch: Batch) -> Taking | None:
         nonlocal taken
-        role.take(batch)
         taken += len(batch.topics)
         if taken >= count:
-            receiver.stop()
+            receiver.stop()  # when this batch is stored and acknowledged, too
+        return role.take(batch)
 
     receiver = Receiver(
         options,

@@ -52,6 +52,8 @@ __all__ = [
     "Sensors",
     "SensorsFan",
     "SensorsTemperature",
+    "Smart",
+    "SmartDrive",
     "System",
 ]
 
@@ -80,6 +82,21 @@ class Cpu(Fields):
     pressure_some_percent: Annotated[Float, rate("Share of time in which a task waited for a CPU.")] = UNSET
     limit_cores: Annotated[Float, gauge("CPUs that the control group of this container may use.")] = UNSET
     limit_throttled_percent: Annotated[Float, rate("Share of time in which that limit stopped the container.")] = UNSET
+    throttled_percent: Annotated[
+        Float,
+        rate(
+            "Share of time in which heat slowed a package or core down, of the one that it slowed most; on a Raspberry "
+            "Pi the share of looks at which heat or want of power slowed the processor down."
+        ),
+    ] = UNSET
+    throttle_reasons: Annotated[
+        Text,
+        condition(
+            "What slows the processor of a Raspberry Pi down: thermal, under_voltage, frequency_cap, several with "
+            "commas between, or none."
+        ),
+    ] = UNSET
+    under_voltage: Annotated[Flag, condition("Whether the supply of a Raspberry Pi is too weak.")] = UNSET
     core: Annotated[Map[CpuCore], table("Each logical CPU.")] = UNSET
 
 
@@ -257,6 +274,50 @@ class Battery(Fields):
     pack: Annotated[Map[BatteryPack], table("Each battery.")] = UNSET
 
 
+class SmartDrive(Fields):
+    """One drive, as it describes itself."""
+
+    device: Annotated[Text, condition("Name that the kernel has for it now: sda, nvme0.")] = UNSET
+    model: Annotated[Text, condition("Its model.")] = UNSET
+    state: Annotated[
+        Text,
+        condition(
+            "ok; asleep: it was not woken, and its values are those of before; unsupported, disabled: it has no SMART, "
+            "or has it switched off; stalled: it does not answer; unreadable: it answers with errors; no_permission."
+        ),
+    ] = UNSET
+    healthy: Annotated[Flag, condition("Whether it thinks itself well; that it is too warm does not count.")] = UNSET
+    critical_warning: Annotated[
+        Text,
+        condition(
+            "What an NVMe drive warns of: spare, temperature, reliability, read_only, backup, memory_region, several "
+            "with commas between, or none."
+        ),
+    ] = UNSET
+    temperature_celsius: Annotated[Float, gauge("Its temperature.")] = UNSET
+    power_on_seconds: Annotated[Count, counter("Time for which it has been switched on in its life.")] = UNSET
+    power_cycles: Annotated[Count, counter("Times that it was switched on.")] = UNSET
+    unsafe_shutdowns: Annotated[Count, counter("Times that it lost power without being told before.")] = UNSET
+    wear_percent: Annotated[Float, gauge("What is used up of the life that it is made for; may exceed 100.")] = UNSET
+    available_spare_percent: Annotated[Float, gauge("Spare space that is left.")] = UNSET
+    available_spare_threshold_percent: Annotated[Float, gauge("Spare space below which it warns.")] = UNSET
+    media_errors: Annotated[Count, counter("Errors of the medium that it could not correct.")] = UNSET
+    reallocated_sectors: Annotated[Count, counter("Sectors that it has replaced with spare ones.")] = UNSET
+    pending_sectors: Annotated[Count, gauge("Sectors that it could not read and will replace when written.")] = UNSET
+    uncorrectable_sectors: Annotated[Count, gauge("Sectors that its own scan could not read.")] = UNSET
+    crc_errors: Annotated[Count, counter("Errors between drive and controller: often the cable.")] = UNSET
+    read_bytes: Annotated[Count, counter("Read from it in its life.")] = UNSET
+    written_bytes: Annotated[Count, counter("Written to it in its life.")] = UNSET
+
+
+class Smart(Fields):
+    """What drives say of their own health (SMART)."""
+
+    drives: Annotated[Count, gauge("Drives that can be asked.")] = UNSET
+    failing_drives: Annotated[Count, gauge("Those of them that do not think themselves well.")] = UNSET
+    drive: Annotated[Map[SmartDrive], table("Each drive, by its serial number.")] = UNSET
+
+
 class System(Fields):
     """The operating system as a whole."""
 
@@ -369,6 +430,7 @@ SUBSYSTEMS: Mapping[str, type[Fields]] = {
     "gpu": Gpu,
     "sensors": Sensors,
     "battery": Battery,
+    "smart": Smart,
     "system": System,
     "publisher": Publisher,
     "consumer": Consumer,

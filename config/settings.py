@@ -214,7 +214,7 @@ class Store(Section):
     """Where history is kept, and for how long."""
 
     kind: Literal["embedded", "influxdb"] = Field(
-        default="embedded", description="Where history is kept: in a file in `data_dir`, or in InfluxDB 2."
+        default="embedded", description="Where history is kept: in a file in `data_dir`, or in InfluxDB."
     )
     retention: Duration = Field(default="30d", description="How long every sample is kept.")
     rollup_retention: Duration = Field(default="2y", description="How long the means of each minute are kept.")
@@ -241,7 +241,7 @@ class Store(Section):
 
 
 class InfluxDB(Section):
-    """The InfluxDB 2 server of `store.kind = "influxdb"`."""
+    """The InfluxDB server, 2 or 3, of `store.kind = "influxdb"`."""
 
     url: HttpAddress = Field(default="http://127.0.0.1:8086", description="Address of the server.")
     token: Token | None = Field(
@@ -251,10 +251,15 @@ class InfluxDB(Section):
         json_schema_extra={"otherwise": "none"},
     )
     org: Name | None = Field(
-        default=None, description="Organisation.", examples=["home"], json_schema_extra={"otherwise": "none"}
+        default=None,
+        description="Organisation; of no meaning to InfluxDB 3.",
+        examples=["home"],
+        json_schema_extra={"otherwise": "none"},
     )
     bucket: Name = Field(
-        default="hostpulse", description="Bucket of every sample; the means of each minute go to `<bucket>_minutes`."
+        default="hostpulse",
+        description="Bucket of every sample, in InfluxDB 3 the database; the means of each minute go to "
+        "`<bucket>_minutes`.",
     )
 
 

@@ -4,6 +4,7 @@ import logging
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -20,13 +21,13 @@ from hostpulse.bus.errors import (
     WrongTypeError,
 )
 from hostpulse.bus.inventory import Inventory
-from hostpulse.bus.mqtt import Batch
+from hostpulse.bus.mqtt import Batch, Taking
 from hostpulse.bus.topics import HostTopic, Topics, escape, unescape
 
 from .dead_letter import DeadLetter, DeadLetterFile
 from .delivery import Delivery
 from .hosts import Crowd, Hosts
-from .storage import RejectedLine, StorageError, TooManyDevicesError, TooManyError, UnstorableError, Writer
+from .storage import RejectedLine, StorageError, TooManyDevicesError, TooManyError, UnstorableError, Writer, Written
 
 __all__ = ["NOTES", "Fault", "StoreRole"]
 
@@ -83,6 +84,18 @@ class _Understood(NamedTuple):
     faults: list[Fault]
 
 
+class _Begun(NamedTuple):
+    """A batch that is being stored.
+
+    Attributes:
+        understood: what is in it.
+        work: stores its samples; None if it has none.
+    """
+
+    understood: _Understood
+    work: Future[Written] | None
+
+
 class StoreRole:
     """Stores batches of messages.
 
@@ -136,23 +149,22 @@ class StoreRole:
         """How many messages were set aside."""
         return self._dead_letters.counts.total()
 
-    def take(self, batch: Batch) -> None:
-        """Store a batch; on return all of it is durable, in the history or in the dead-letter file.
+    def take(self, batch: Batch) -> Taking | None:
+        """Begin to store a batch.
+
+        Returns:
+            What finishes it, where the store works in the background; None where all of it is durable, in the history
+            or in the dead-letter file.
 
         Raises:
             StorageError: nothing was stored.
             OSError: the unusable messages could not be put into the dead-letter file.
         """
-        faults = self._chosen(self.store(batch))
-        if faults:
-            unusable = [
-                DeadLetter(batch.topics[fault.index], batch.payloads[fault.index], fault.error, fault.row)
-                for fault in faults
-            ]
-            self._dead_letters.keep(unusable)
-            self._count([letter for letter in unusable if not isinstance(letter.error, TooManyError)])
-            self._report()
-        self.received += len(batch.topics)
+        begun = self._begin(batch)
+        if begun.work is None or begun.work.done():
+            self._finish(batch, begun)
+            return None
+        return Taking(begun.work, lambda: self._finish(batch, begun))
 
     def store(self, batch: Batch) -> list[Fault]:
         """Store what can be of a batch; on return that is durable.
@@ -163,13 +175,21 @@ class StoreRole:
         Raises:
             StorageError: nothing was stored.
         """
+        return self._end(self._begin(batch))
+
+    def _begin(self, batch: Batch) -> _Begun:
         self._writer.open()  # it may have been away until now
         self._hosts.load()
         if self._delivery is not None:
             self._delivery.begin()
-        samples, owners, notes, faults = self._understand(batch)
-        if samples:
-            written = self._writer.write(samples)
+        understood = self._understand(batch)
+        return _Begun(understood, self._writer.submit(understood.samples) if understood.samples else None)
+
+    def _end(self, begun: _Begun) -> list[Fault]:
+        """Wait until a batch is stored; return what cannot be."""
+        (samples, owners, notes, faults), work = begun
+        if work is not None:
+            written = work.result()
             self._note_stored(samples, written.rows)
             _log.debug("stored %d samples", len(samples))
             for refusal in written.refused:
@@ -187,6 +207,19 @@ class StoreRole:
             except UnstorableError as error:
                 faults.append(Fault(index, error))
         return sorted(faults, key=lambda fault: fault.index)
+
+    def _finish(self, batch: Batch, begun: _Begun) -> None:
+        """Wait until a batch is stored, and keep what cannot be."""
+        faults = self._chosen(self._end(begun))
+        if faults:
+            unusable = [
+                DeadLetter(batch.topics[fault.index], batch.payloads[fault.index], fault.error, fault.row)
+                for fault in faults
+            ]
+            self._dead_letters.keep(unusable)
+            self._count([letter for letter in unusable if not isinstance(letter.error, TooManyError)])
+            self._report()
+        self.received += len(batch.topics)
 
     def _note_stored(self, samples: list[Sample], rows: int) -> None:
         self.stored_rows += rows

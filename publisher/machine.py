@@ -2,10 +2,12 @@
 
 import mmap
 import os
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from .clock import Clock
+from .programs import Runner, run_program
 
 __all__ = ["FileSystemSize", "Machine"]
 
@@ -48,6 +50,8 @@ class Machine:
         clock: its clocks.
         page_bytes: size of a page of memory.
         file_system_size: statvfs(); may hang.
+        run: runs a program of the machine.
+        sleep: waits, in seconds; for what takes its time in a thread of its own.
     """
 
     proc: str = "/proc"
@@ -56,6 +60,8 @@ class Machine:
     clock: Clock = field(default_factory=Clock)
     page_bytes: int = mmap.PAGESIZE
     file_system_size: Callable[[str], FileSystemSize] = _file_system_size
+    run: Runner = run_program
+    sleep: Callable[[float], None] = time.sleep
 
     def path(self, absolute: str) -> str:
         """Return where an absolute path of the machine is seen from here."""

@@ -2,8 +2,8 @@
 
 Collectors that only read what the kernel makes up from memory run in the caller's thread, all that are due at one
 moment together, so that a machine that does nothing else wakes up once in an interval. The others run one after
-another in a single worker thread. A reading that exceeds its limit is `stalled`: its thread is left to it, and the
-rest goes on in a new one.
+another in a worker thread, those that may take minutes in one of their own. A reading that exceeds its limit is
+`stalled`: its thread is left to it, and the rest goes on in a new one.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ from typing import NamedTuple
 from hostpulse.bus.fields import Fields
 
 from .clock import Clock
-from .collectors.base import Collector, NoDataError
+from .collectors.base import Collector, MissingError, NoDataError
 
 __all__ = ["CollectorState", "Entry", "Reading", "Schedule"]
 
@@ -72,8 +72,8 @@ class _Outcome(NamedTuple):
 class _Worker(threading.Thread):
     """Runs readings one after another; ends when told, or when it was given up on."""
 
-    def __init__(self, clock: Clock, done: Callable[[_Outcome], None]) -> None:
-        super().__init__(name="collectors", daemon=True)
+    def __init__(self, name: str, clock: Clock, done: Callable[[_Outcome], None]) -> None:
+        super().__init__(name=name, daemon=True)
         self._clock = clock
         self._done = done
         self._tasks: SimpleQueue[Entry | None] = SimpleQueue()
@@ -137,15 +137,16 @@ class Schedule:
         self._clock = clock
         self._wake = wake
         self._outcomes: SimpleQueue[_Outcome] = SimpleQueue()
-        self._worker: _Worker | None = None
+        self._workers: dict[str, _Worker] = {}
 
     def seconds_until_due(self) -> float:
         """Return how long nothing is to be done, apart from results of the worker."""
         now = self._clock.monotonic()
         times = [entry.due for entry in self.entries if entry.running_since is None]
-        if self._worker is not None and (running := self._worker.current) is not None:
-            started = running.running_since
-            times.append((now if started is None else started) + running.collector.time_limit_seconds)
+        for worker in self._workers.values():
+            if (running := worker.current) is not None:
+                started = running.running_since
+                times.append((now if started is None else started) + running.collector.time_limit_seconds)
         return max(0.0, min(times, default=now + 1) - now)
 
     def run(self) -> list[Reading]:
@@ -153,6 +154,8 @@ class Schedule:
         readings: list[Reading] = []
         now = self._clock.monotonic()
         for entry in self.entries:
+            if not entry.due:
+                entry.due = now + entry.collector.delay_seconds
             if entry.running_since is not None or now < entry.due:
                 continue
             self._set_next(entry, now)
@@ -163,47 +166,45 @@ class Schedule:
                 self._work(entry)
         while not self._outcomes.empty():
             self._take(self._outcomes.get(), readings)
-        self._give_up_if_stalled()
+        for worker in list(self._workers.values()):
+            self._give_up_if_stalled(worker)
         return readings
 
     def stop(self) -> None:
-        """End the worker; a reading that hangs is left behind."""
-        if self._worker is not None:
-            self._worker.end()
+        """End the workers; a reading that hangs is left behind."""
+        for worker in self._workers.values():
+            worker.end()
 
     @staticmethod
     def _set_next(entry: Entry, now: float) -> None:
         """Set the next time on the grid of the first one; times that were missed are not made up for."""
-        if not entry.due:
-            entry.due = now
         missed = max(0.0, now - entry.due) // entry.period
         entry.due += (missed + 1) * entry.period
 
     def _work(self, entry: Entry) -> None:
-        if self._worker is None:
-            self._worker = self._start_worker()
-        self._worker.submit(entry)
+        name = entry.collector.worker
+        worker = self._workers.get(name) or self._start_worker(name)
+        worker.submit(entry)
 
-    def _start_worker(self) -> _Worker:
+    def _start_worker(self, name: str) -> _Worker:
         def done(outcome: _Outcome) -> None:
             self._outcomes.put(outcome)
             self._wake()
 
-        worker = _Worker(self._clock, done)
+        worker = self._workers[name] = _Worker(name, self._clock, done)
         worker.start()
         return worker
 
-    def _give_up_if_stalled(self) -> None:
-        worker = self._worker
-        if worker is None or (entry := worker.current) is None or entry.running_since is None:
+    def _give_up_if_stalled(self, worker: _Worker) -> None:
+        if (entry := worker.current) is None or entry.running_since is None:
             return
         waited = self._clock.monotonic() - entry.running_since
         if waited < entry.collector.time_limit_seconds:
             return
         self._report(entry, CollectorState.STALLED, f"no answer for {waited:.0f} s")
-        self._worker = self._start_worker()
+        successor = self._start_worker(worker.name)
         for waiting in worker.waiting():
-            self._worker.submit(waiting)
+            successor.submit(waiting)
         worker.end()  # should it ever come back
 
     def _take(self, outcome: _Outcome, readings: list[Reading]) -> None:
@@ -215,7 +216,8 @@ class Schedule:
             readings.append(Reading(entry.collector, outcome.fields, outcome.timestamp, entry.period))
             return
         if isinstance(outcome.error, NoDataError):
-            self._report(entry, CollectorState.NOTHING, str(outcome.error))
+            level = logging.INFO if isinstance(outcome.error, MissingError) else None
+            self._report(entry, CollectorState.NOTHING, str(outcome.error), level=level)
             entry.present = False
             entry.due = self._clock.monotonic() + max(entry.period, _PROBE_AGAIN_SECONDS)
             return
@@ -225,8 +227,10 @@ class Schedule:
         self._report(entry, CollectorState.FAILED, text, fault)
 
     @staticmethod
-    def _report(entry: Entry, state: CollectorState, text: str, fault: Exception | None = None) -> None:
-        """Say what is new, once."""
+    def _report(
+        entry: Entry, state: CollectorState, text: str, fault: Exception | None = None, *, level: int | None = None
+    ) -> None:
+        """Say what is new, once. That there is nothing is no news at the start, unless a level is given for it."""
         before, entry.state = entry.state, state
         news = state if state is not CollectorState.FAILED else text.partition(":")[0]
         if entry.reported == news:
@@ -236,6 +240,7 @@ class Schedule:
             if before is not CollectorState.NOTHING:
                 _log.info("collector %s %s", entry.collector.name, text)
         elif state is CollectorState.NOTHING:
-            _log.log(logging.DEBUG if first else logging.INFO, "collector %s: %s", entry.collector.name, text)
+            usual = logging.DEBUG if first else logging.INFO
+            _log.log(level or usual, "collector %s: %s", entry.collector.name, text)
         else:
             _log.warning("collector %s %s: %s", entry.collector.name, state, text, exc_info=fault)

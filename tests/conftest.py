@@ -10,16 +10,19 @@ from hypothesis import HealthCheck, settings
 from .brokers import broker, broker_kind, certificates, make_broker
 from .faults.report import heading, line, results_of
 from .influxdb import influx_container, influx_server, killable_influx_server
+from .influxdb3 import influx3_server, make_influx3_server
 from .workers import Scheduling, worker_count
 
 __all__ = [  # fixtures for all folders
     "broker",
     "broker_kind",
     "certificates",
+    "influx3_server",
     "influx_container",
     "influx_server",
     "killable_influx_server",
     "make_broker",
+    "make_influx3_server",
 ]
 
 

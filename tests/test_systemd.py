@@ -51,6 +51,21 @@ def test_every_line_means_something(name: str, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
+def test_every_line_of_a_right_that_is_added_means_something(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "privileges.md").read_text(encoding="utf-8")
+    additions = re.findall(r"```ini\n# systemctl edit hostpulse-publisher\n(.*?)```", page, re.DOTALL)
+    assert ["CAP_SYS_RAWIO" in one for one in additions] == [False, True]
+    copy = tmp_path / unit("publisher").name
+    copy.write_text(unit("publisher").read_text().replace("/opt/hostpulse/bin/hostpulse", "/bin/true"))
+    folder = tmp_path / f"{copy.name}.d"
+    folder.mkdir()
+    for number, addition in enumerate(additions):
+        (folder / f"{number}.conf").write_text(addition)
+    done = analyze("verify", copy)
+    assert [line for line in done.stderr.splitlines() if "publisher" in line or ".conf" in line] == []
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.fixture
 def manager(tmp_path: Path) -> Iterator[socket.socket]:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:

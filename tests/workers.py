@@ -15,6 +15,7 @@ TOGETHER = (
     "tests/compose/",
     "tests/grafana/",
     "tests/storage/influxdb/test_container.py",
+    "tests/storage/influxdb3/",
     "tests/storage/victoriametrics/",
     "tests/test_packaging.py",
 )

@@ -48,10 +48,13 @@ class Pace:
         self._last, self._unacknowledged = now, unacknowledged
 
     def taken(self) -> None:
-        """Note that the batch was taken and acknowledged."""
+        """Note that the batch was given away, so that another one begins."""
         self._first = None
-        self._acknowledged, self._acknowledged_at = self._unacknowledged, self._clock()
-        self._unacknowledged = 0
+
+    def acknowledged(self, messages: int) -> None:
+        """Note that so many were acknowledged."""
+        self._acknowledged, self._acknowledged_at = messages, self._clock()
+        self._unacknowledged -= messages
 
     def due(self) -> float | None:
         """Return the moment at which the batch is due; None if there is none."""

@@ -17,11 +17,9 @@ from paho.mqtt.enums import MQTTErrorCode
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-from ..backoff import Backoff
-from ..errors import HostpulseError
+from .intake import Intake, Taking
 from .link import Link
 from .options import MqttOptions, make_client, tls_context
-from .pace import Pace
 from .packets import MAXIMUM_PACKET_BYTES, PINGREQ, PUBACK_HEADER, Batch, cut, shorten
 from .reasons import explain_loss, explain_refusal
 from .transport import CutStream, Stream, Wrapper, stream_of
@@ -31,8 +29,6 @@ __all__ = ["Batch", "Receiver"]
 
 _log = logging.getLogger(__name__)
 
-_BATCH_BYTES = 8 << 20
-_OVERFULL = 8  # this many batches in hand while take() fails are enough
 _KEEPALIVE_SECONDS = 60  # as the broker is told: a take() longer than this costs the connection; we ask more often
 _LINGER_SECONDS = 1.0
 _DEPARTURE_SECONDS = 5.0
@@ -47,7 +43,8 @@ class Receiver:
         options: the broker and the login. Its client id names the session: while we are away the broker keeps what
             comes for it.
         filters: what to subscribe to, QoS 1.
-        take: is given each batch. When it returns, the batch is acknowledged. If it raises, nothing is, and the same
+        take: is given each batch. When it returns, the batch is acknowledged; where it returns a `Taking`, when that is
+            finished, and one more batch may come until then. If it raises, or `finish` does, nothing is, and the same
             messages come again, with what has come since, not before the exception's `retry_after` seconds if it has
             such an attribute. What was unacknowledged when a connection broke comes twice.
         batch_messages: how many make a batch; at most half of what the broker sends without an acknowledgement.
@@ -67,7 +64,7 @@ class Receiver:
         self,
         options: MqttOptions,
         filters: Sequence[str],
-        take: Callable[[Batch], None],
+        take: Callable[[Batch], Taking | None],
         *,
         batch_messages: int = 500,
         linger_seconds: float = 0.5,
@@ -80,7 +77,6 @@ class Receiver:
     ) -> None:
         self._options = options
         self._filters = filters
-        self._take = take
         self._batch_messages = batch_messages
         self._idle = idle
         self._idle_seconds = idle_seconds
@@ -95,19 +91,15 @@ class Receiver:
         self._clock = clock
         self._cuts = options.protocol == "3.1.1"
         self._stopping = False
-        self._batch = Batch([], [], set())
-        self._bytes = 0  # about the size of the batch
-        self._identifiers: list[bytes] = []  # of the messages in it that this connection can acknowledge
-        self._pace = Pace(linger_seconds, clock)
-        self._not_before = 0.0  # after a failure of take()
         self._next_idle = 0.0
-        self._retry = Backoff(first=0.5, most=30)
-        self._take_failure = ""
         self._idle_failure = ""
         self._stream: Stream | None = None  # the last one, also after paho has dropped it
         self._asked: float | None = None  # when we asked the broker whether it is there
         self._waker = Waker()
         self._link = Link(options, clock=clock, wake=self._waker.wake)
+        self._intake = Intake(
+            take, batch_messages=batch_messages, linger_seconds=linger_seconds, clock=clock, wake=self._waker.wake
+        )
 
     @property
     def connected(self) -> bool:
@@ -122,7 +114,7 @@ class Receiver:
     @property
     def failing(self) -> bool:
         """Whether the last batch could not be taken."""
-        return bool(self._take_failure)
+        return self._intake.failing
 
     @property
     def left(self) -> bool:
@@ -174,7 +166,7 @@ class Receiver:
         return len(self._outgoing)
 
     def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> bool:
-        """Send a message with QoS 1; only to be called from `take`, `idle` and `acknowledged`.
+        """Send a message with QoS 1; only to be called from `take`, `finish`, `idle` and `acknowledged`.
 
         One that was sent is sent again after a loss of the connection; nothing is kept where it could not be sent.
 
@@ -209,19 +201,20 @@ class Receiver:
             self._stream = stream
             self._waker.wait(stream, min(longest, self._pause(client)), writing=self._writing(client, stream))
             # Read before anything is judged: take() may have been long, and the broker's answer lies there.
-            if not self._overfull():
+            if not self._intake.overfull:
                 self._read(client, stream)
             self._write(client, stream)
             client.loop_misc()
             self._watch(client, stream)
-        self._take_if_due(client)
+        self._acknowledge(client, self._intake.work())
+        self._keep_up_if_due()
 
     def _pause(self, client: Client) -> float:
         """Return how long there is nothing to do unless something comes; begin an attempt to connect if it is time."""
         limit = min(self._options.keepalive_seconds / 4, self._idle_seconds)
-        if (due := self._due()) is not None:
+        if (due := self._intake.due()) is not None:
             limit = min(limit, due - self._clock())
-        if not self._link.attempting() and client.socket() is None and not self._overfull():
+        if not self._link.attempting() and client.socket() is None and not self._intake.overfull:
             wait = self._link.seconds_until_attempt()
             if not wait:
                 self._begin_attempt(client)
@@ -229,15 +222,14 @@ class Receiver:
         return limit
 
     def _begin_attempt(self, client: Client) -> None:
-        self._identifiers = []  # they mean nothing in the next connection
-        self._pace.restart()
+        self._intake.restart()
         self._asked = None
         self._link.attempt(client)
 
     def _watch(self, client: Client, stream: Stream) -> None:
         """Ask a broker that is silent whether it is there, and leave one that does not answer."""
         now, patience = self._clock(), self._options.keepalive_seconds
-        if self._overfull():
+        if self._intake.overfull:
             stream.abort("what has come cannot be stored")  # the broker keeps the rest until it can
         elif now - stream.heard < patience:
             self._asked = None
@@ -260,28 +252,9 @@ class Receiver:
         while self.connected and self._clock() < end and not self._left:
             self._turn(client, _SILENCE_SECONDS / 2)
             silence = 0.0 if self._stream is None else self._clock() - self._stream.heard
-            self._left = self._unsubscribed and not self._batch.topics and silence >= _SILENCE_SECONDS
+            self._left = self._unsubscribed and self._intake.empty and silence >= _SILENCE_SECONDS
 
-    # Batches
-
-    def _full(self) -> bool:
-        return len(self._batch.topics) >= self._batch_messages or self._bytes >= _BATCH_BYTES
-
-    def _overfull(self) -> bool:
-        """Whether there is so much that take() has not accepted that no more may come."""
-        messages, size = _OVERFULL * self._batch_messages, _OVERFULL * _BATCH_BYTES
-        return bool(self._take_failure) and (len(self._batch.topics) >= messages or self._bytes >= size)
-
-    def _due(self) -> float | None:
-        """Return when take() is due, if there is something to take."""
-        if not self._batch.topics:
-            return None
-        return max(self._not_before, 0.0 if self._full() else self._pace.due() or 0.0)
-
-    def _take_if_due(self, client: Client) -> None:
-        due = self._due()
-        if due is not None and self._clock() >= due:
-            self._take_batch(client)
+    def _keep_up_if_due(self) -> None:
         if self._clock() >= self._next_idle:
             self._keep_up(self._idle)
             self._next_idle = self._clock() + self._idle_seconds
@@ -299,29 +272,6 @@ class Receiver:
         else:
             self._idle_failure = ""
 
-    def _take_batch(self, client: Client) -> None:
-        try:
-            self._take(self._batch)
-        except Exception as error:  # noqa: BLE001  whatever it was, nothing is acknowledged and all of it comes again
-            # A store that is overloaded may say when it wants to be tried again.
-            wanted = getattr(error, "retry_after", None) or 0.0
-            self._not_before = self._clock() + max(wanted, self._retry.delay())
-            # Ours are sentences; of anything else the name says most.
-            text = str(error) if isinstance(error, HostpulseError) else repr(error)
-            if text != self._take_failure:
-                self._take_failure = text
-                _log.error("what has come cannot be stored: %s (nothing is acknowledged; trying again)", error)
-            return
-        if self._take_failure:
-            _log.info("what has come is stored again")
-        self._take_failure = ""
-        self._retry.reset()
-        self._not_before = 0.0
-        identifiers, self._identifiers = self._identifiers, []
-        self._batch, self._bytes = Batch([], [], set()), 0
-        self._acknowledge(client, identifiers)
-        self._pace.taken()
-
     def _acknowledge(self, client: Client, identifiers: list[bytes]) -> None:
         stream = self._stream
         if not identifiers or stream is None or stream_of(client) is not stream:
@@ -336,16 +286,16 @@ class Receiver:
 
     def _read(self, client: Client, stream: Stream) -> None:
         """Read what has come, up to about a batch."""
-        before = len(self._batch.topics)
+        before = len(self._intake.batch.topics)
         if isinstance(stream, CutStream):
             self._read_cutting(client, stream)
         else:
-            while stream_of(client) is stream and not self._full():
+            while stream_of(client) is stream and not self._intake.full:
                 client.loop_read()
                 if stream.drained:
                     break
-        if len(self._batch.topics) > before:
-            self._pace.arrived(len(self._identifiers))
+        if len(self._intake.batch.topics) > before:
+            self._intake.arrived()
 
     def _read_cutting(self, client: Client, stream: CutStream) -> None:
         while not stream.ended:
@@ -366,14 +316,14 @@ class Receiver:
                 stream.lay(packet)
                 if client.loop_read() != MQTTErrorCode.MQTT_ERR_SUCCESS or stream_of(client) is not stream:
                     return
-            if self._full():
+            if self._intake.full:
                 return
         client.loop_read()  # paho sees the end, closes and calls on_disconnect
 
     def _cut(self, stream: CutStream, data: bytes) -> list[bytes]:
         """Take the messages out of the data and keep the rest; return the packets that are for paho."""
-        consumed, stream.needed, control, fault = cut(data, self._batch, self._identifiers)
-        self._bytes += consumed
+        consumed, stream.needed, control, fault = cut(data, self._intake.batch, self._intake.identifiers)
+        self._intake.size += consumed
         stream.rest = bytearray(data[consumed:])
         if stream.needed > MAXIMUM_PACKET_BYTES and len(stream.rest) >= MAXIMUM_PACKET_BYTES:
             # One message that is too large must not stop all others, which it would do if we ended the connection:
@@ -386,7 +336,9 @@ class Receiver:
                 size = stream.needed
                 control += self._cut(stream, short)
                 _log.error(
-                    "a message of %d bytes came on %r: only its begin is kept", size, self._batch.topics[-1][:200]
+                    "a message of %d bytes came on %r: only its begin is kept",
+                    size,
+                    self._intake.batch.topics[-1][:200],
                 )
         if fault:
             stream.abort(f"it sent {fault}; is it an MQTT broker?")
@@ -411,8 +363,7 @@ class Receiver:
         end = self._clock() + _LINGER_SECONDS
         attempting = self._link.attempting()
         self._link.abandon(until=end)  # which also closes
-        if self._batch.topics:
-            self._take_batch(client)
+        self._acknowledge(client, self._intake.drain())
         stream = self._stream
         if attempting or stream is None or stream_of(client) is not stream:
             return
@@ -469,15 +420,16 @@ class Receiver:
 
     def _received(self, _client: Client, _userdata: Any, message: MQTTMessage) -> None:
         """Take a message that paho has parsed: with MQTT 5 all of them."""
+        intake = self._intake
         if message.qos:
-            self._identifiers.append(message.mid.to_bytes(2, "big"))
+            intake.identifiers.append(message.mid.to_bytes(2, "big"))
         try:
             topic = message.topic.encode()
         except UnicodeDecodeError:
             _log.error("a message came on a topic that is not UTF-8; it is dropped")
             return
         if message.retain:
-            self._batch.retained.add(len(self._batch.topics))
-        self._batch.topics.append(topic)
-        self._batch.payloads.append(bytes(message.payload))
-        self._bytes += len(topic) + len(message.payload)
+            intake.batch.retained.add(len(intake.batch.topics))
+        intake.batch.topics.append(topic)
+        intake.batch.payloads.append(bytes(message.payload))
+        intake.size += len(topic) + len(message.payload)

@@ -16,8 +16,14 @@ STATES = {
     "read_only": Word("orange"),
     "failed": Word("red"),
     "lost": Word("red"),
+    "unreadable": Word("red"),
+    "unsupported": Word("text"),
+    "disabled": Word("text"),
+    "no_permission": Word("text"),
 }
-"""Colours of what collectors, file systems and GPUs say about themselves."""
+"""Colours of what collectors, file systems, GPUs and drives say about themselves."""
+
+_HEALTHY = {"1": Word("green", "yes"), "0": Word("red", "no")}
 
 _MOUNTS = ("host", "mount")
 _DEVICES = ("host", "device")
@@ -60,9 +66,12 @@ def _cpu() -> Row:
                 Line("cpu", "load_average_1m", "1 minute"),
                 Line("cpu", "load_average_5m", "5 minutes"),
                 Line("cpu", "load_average_15m", "15 minutes"),
-                size=(8, 7),
+                size=(6, 7),
             ),
-            graph("Clock", Line("cpu", "frequency_hertz", "mean of all CPUs"), size=(8, 7)),
+            graph("Clock", Line("cpu", "frequency_hertz", "mean of all CPUs"), size=(6, 7)),
+            graph(
+                "Throttled", Line("cpu", "throttled_percent", "slowed down", function="max"), highest=100, size=(6, 7)
+            ),
             graph(
                 "Pressure",
                 Line("cpu", "pressure_some_percent", "CPU, some wait"),
@@ -70,7 +79,7 @@ def _cpu() -> Row:
                 Line("memory", "pressure_full_percent", "memory, all wait"),
                 Line("disk", "pressure_some_percent", "IO, some wait"),
                 Line("disk", "pressure_full_percent", "IO, all wait"),
-                size=(8, 7),
+                size=(6, 7),
             ),
         ],
     )
@@ -160,6 +169,51 @@ def _disks() -> Row:
                 latest("disk_mount", "state", "device", "file_system", variables=_MOUNTS),
                 description="Each file system as it was last seen in the range. files: in percent of what it can hold.",
                 size=(8, 9),
+            ),
+        ],
+    )
+
+
+def _drives() -> Row:
+    return Row(
+        "Health of drives",
+        [
+            reading("Failing drives", "smart", "failing_drives", limits=(1, 1), size=(3, 9)),
+            table(
+                "Drives",
+                [
+                    Column("drive", "serial number", width=170),
+                    Column("model", "model"),
+                    Column("device", "device", width=80),
+                    Column("state", "state", words=STATES, width=100),
+                    Column("healthy", "well", words=_HEALTHY, width=60),
+                    Column("temperature_celsius", "heat", unit="celsius", width=80),
+                    Column("wear_percent", "worn", unit="percent", limits=(80, 100), width=80),
+                    Column("available_spare_percent", "spare", unit="percent", width=80),
+                    Column("media_errors", "errors", limits=(1, None), width=80),
+                    Column("pending_sectors", "unreadable", limits=(1, None), width=90),
+                    Column("reallocated_sectors", "replaced", width=80),
+                    Column("power_on_seconds", "in use", unit="s", width=100),
+                ],
+                latest(
+                    "smart_drive",
+                    "healthy",
+                    "temperature_celsius",
+                    "wear_percent",
+                    "available_spare_percent",
+                    "media_errors",
+                    "pending_sectors",
+                    "reallocated_sectors",
+                    "power_on_seconds",
+                ),
+                latest("smart_drive", "state", "model", "device"),
+                description="Each drive as it was last asked in the range, which is done every half hour.",
+                size=(15, 9),
+            ),
+            graph(
+                "Temperatures of drives",
+                Line("smart_drive", "temperature_celsius", "{drive}", function="max"),
+                size=(6, 9),
             ),
         ],
     )
@@ -269,7 +323,7 @@ def host() -> dict[str, Any]:
     return dashboard(
         UID,
         "hostpulse: one host",
-        [_now(), _cpu(), _memory(), _disks(), _network(), _sensors(), _publisher(), _consumer()],
+        [_now(), _cpu(), _memory(), _disks(), _drives(), _network(), _sensors(), _publisher(), _consumer()],
         variables=[
             variable("host", "Host", tag_values("host"), several=False),
             variable("mount", "File system", tag_values("mount", "disk_mount", variables=("host",))),

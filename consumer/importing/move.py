@@ -1,7 +1,8 @@
 """Moving a source into InfluxDB, page by page.
 
-For each table the minutes of the source go first, then its rows; then InfluxDB sums up the minutes of the rows, as its
-task does, which only looks at the last hours. Where the token may not have it do that, the minutes of the source stand.
+For each table the minutes of the source go first, then its rows; then InfluxDB 2 sums up the minutes of the rows, as
+its task does, which only looks at the last hours. Where the token may not have it do that, and where there is no such
+task, the minutes of the source stand.
 """
 
 import time
@@ -173,7 +174,8 @@ class Move:
     def _sum_up(self, part: Part, position: Position) -> None:
         """Have InfluxDB sum up the minutes of which all rows were moved."""
         first, last = position.first, position.last
-        if first is None or last is None or not any(field.has_mean for field in part.table.fields):
+        has_means = any(field.has_mean for field in part.table.fields)
+        if first is None or last is None or not has_means or not self._writer.sums_up:
             return
         start, end = max(first // _MINUTE * _MINUTE, part.whole_from), (last // _MINUTE + 1) * _MINUTE
         if position.newest_too_old is not None:

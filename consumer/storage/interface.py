@@ -9,6 +9,7 @@ again may do. A query that makes no sense is a `UsageError`, raised when the que
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from difflib import get_close_matches
 from types import TracebackType
@@ -351,6 +352,16 @@ class Writer(Protocol):
 
         Writing a sample again changes nothing; of two that differ and have one moment, the store keeps the values
         of the first or of the last. After an error the batch counts as not stored and can be written again.
+        """
+        ...
+
+    def submit(self, samples: Sequence[Sample]) -> Future[Written]:
+        """Begin to store a batch as `write` does; what is submitted is stored in its order, one after the other.
+
+        A store that has to be waited for does it in the background, and the next batch may be submitted meanwhile.
+
+        Returns:
+            What becomes of it, or the error of `write`; one that is known at once is raised instead.
         """
         ...
 

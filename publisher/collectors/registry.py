@@ -34,7 +34,9 @@ def _linux(machine: Machine, choice: Choice) -> list[Collector]:
     from .memory import MemoryCollector, MemoryDetailsCollector
     from .network import NetworkCollector, NetworkLinkCollector
     from .sensors import NvmeTemperatureCollector, SensorsCollector
+    from .smart import SmartCollector
     from .system import SystemCollector
+    from .throttle import CpuThrottleCollector
 
     return [
         CpuCollector(machine),
@@ -42,12 +44,14 @@ def _linux(machine: Machine, choice: Choice) -> list[Collector]:
         DiskDeviceCollector(machine, ignore=choice.ignore_devices),
         NetworkCollector(machine, ignore=choice.ignore_interfaces),
         CpuClockCollector(machine),
+        CpuThrottleCollector(machine),
         MemoryDetailsCollector(machine),
         DiskMountCollector(machine, ignore_file_systems=choice.ignore_file_systems, ignore_mounts=choice.ignore_mounts),
         NetworkLinkCollector(machine, ignore=choice.ignore_interfaces),
         SensorsCollector(machine),
         NvmeTemperatureCollector(machine),
         BatteryCollector(machine),
+        SmartCollector(machine),
         SystemCollector(machine),
     ]
 

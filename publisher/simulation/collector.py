@@ -40,10 +40,21 @@ _KEYS: Mapping[str, Sequence[str]] = {
     "sensors_temperature": ("cpu Package", "nvme Composite"),
     "sensors_fan": ("nct6775 fan1", "nct6775 fan2"),
     "battery_pack": ("BAT0",),
+    "smart_drive": ("S5GXNX0T123456A", "WD-WX42A1234567"),
 }
-_WORDS = {"state": "ok", "vendor": "nvidia", "link": "up", "file_system": "ext4"}
+_WORDS = {
+    "state": "ok",
+    "vendor": "nvidia",
+    "link": "up",
+    "file_system": "ext4",
+    "throttle_reasons": "none",
+    "critical_warning": "none",
+}
+_FALSE = frozenset({"under_voltage"})
 
-_STEADY = frozenset({"total", "limit", "high", "critical", "slowdown", "minimum", "boot"})  # words in a field's name
+_STEADY = frozenset(
+    {"total", "limit", "high", "critical", "slowdown", "minimum", "boot", "threshold"}
+)  # words in a field's name
 _BOUND = 4.0  # of a total, in terms of what is usual: nothing below it reaches that
 _SWING = 0.4  # how far a value moves from its mean, in terms of it
 _COUNTED = 0.01  # by how much a counter grows in a second, in terms of what is usual
@@ -98,7 +109,7 @@ def _value(field: Field, random: Random) -> Callable[[float], object]:
         word = _WORDS.get(field.name, f"simulated {field.name}")
         return lambda _now: word
     if field.type is bool:
-        return lambda _now: True
+        return lambda _now: field.name not in _FALSE
     number = field.type
     level = _USUAL[field.unit] * random.uniform(0.5, 1.5)
     if not _STEADY.isdisjoint(field.name.split("_")):

@@ -10,7 +10,7 @@ from typing import Any, Self
 from paho.mqtt.client import Client, MQTTv311
 from paho.mqtt.enums import CallbackAPIVersion
 
-from hostpulse.bus.mqtt import Batch, MqttOptions, Publication, Receiver, Session
+from hostpulse.bus.mqtt import Batch, MqttOptions, Publication, Receiver, Session, Taking
 
 PATIENCE = 90.0  # only ends a test that fails
 
@@ -34,11 +34,12 @@ class Collector:
         self.receiver = Receiver(options, list(filters), self.take, **arguments)
         self._thread = threading.Thread(target=self._run, daemon=True)
 
-    def take(self, batch: Batch) -> None:
+    def take(self, batch: Batch) -> Taking | None:
         if self.fail():
             self.failures += 1
             raise OSError("the disk is full")
         self.batches.append(batch)
+        return None
 
     def _run(self) -> None:
         try:

@@ -31,12 +31,14 @@ def test_a_batch_waits_the_linger_from_its_first_message(pace, clock):
     pace.arrived(30)
     assert pace.due() == 100.5
     pace.taken()
+    pace.acknowledged(30)
     assert pace.due() is None
 
 
 def test_a_window_is_learned_and_not_waited_upon(pace, clock):
     pace.arrived(20)
     pace.taken()
+    pace.acknowledged(20)
     clock.now += 0.01
     pace.arrived(12)
     assert pace.due() == pytest.approx(clock.now + 0.5)
@@ -47,6 +49,7 @@ def test_a_window_is_learned_and_not_waited_upon(pace, clock):
 def test_a_batch_beyond_the_window_refutes_it(pace, clock):
     pace.arrived(20)
     pace.taken()
+    pace.acknowledged(20)
     clock.now += 0.01
     pace.arrived(25)
     assert pace.due() == pytest.approx(clock.now + 0.5)
@@ -55,6 +58,7 @@ def test_a_batch_beyond_the_window_refutes_it(pace, clock):
 def test_messages_that_come_later_are_no_answer(pace, clock):
     pace.arrived(8)
     pace.taken()
+    pace.acknowledged(8)
     clock.now += 2
     pace.arrived(8)
     assert pace.due() == pytest.approx(clock.now + 0.5)
@@ -63,6 +67,7 @@ def test_messages_that_come_later_are_no_answer(pace, clock):
 def test_a_new_connection_has_a_new_window(pace, clock):
     pace.arrived(20)
     pace.taken()
+    pace.acknowledged(20)
     pace.restart()
     clock.now += 0.01
     pace.arrived(20)

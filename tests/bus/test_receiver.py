@@ -117,7 +117,7 @@ def test_a_failing_store_does_not_fill_the_memory(make_broker):
     largest, working = [], threading.Event()
 
     def fail():
-        largest.append(len(collector.receiver._batch.topics))
+        largest.append(len(collector.receiver._intake.batch.topics))
         return not working.is_set()
 
     collector.fail = fail
@@ -167,7 +167,7 @@ def test_connections_that_break_in_mid_stream_lose_nothing_and_mix_no_identifier
 
 
 def test_identifiers_of_an_old_connection_are_not_acknowledged_in_a_new_one(broker, monkeypatch):
-    monkeypatch.setattr("hostpulse.bus.mqtt.receiver.Backoff", lambda **_: Backoff(first=0.05, most=0.05))
+    monkeypatch.setattr("hostpulse.bus.mqtt.intake.Backoff", lambda **_: Backoff(first=0.05, most=0.05))
     with Proxy(broker.port) as proxy, Feeder(broker.options("feeder")) as feeder:
         collector = Collector(broker.options("store", port=proxy.port))
         collector.fail = lambda: collector.receiver.connections < 2 or len(delivered(proxy.conversations[1])) < 30

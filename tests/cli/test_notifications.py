@@ -83,9 +83,9 @@ def test_rules_check_warns_of_tags_that_no_route_has(hostpulse: Hostpulse, tmp_p
     assert done.returncode == 0
     assert done.stderr.splitlines() == [
         "hostpulse: warning: rule.disk_full.notify names the tag 'opps', which no route has; did you mean ops?",
-        f"hostpulse: 20 rules are right, 1 in {mine}",
+        f"hostpulse: 27 rules are right, 1 in {mine}",
     ]
-    assert hostpulse.run("rules", "check", mine).stderr == f"hostpulse: 20 rules are right, 1 in {mine}\n"
+    assert hostpulse.run("rules", "check", mine).stderr == f"hostpulse: 27 rules are right, 1 in {mine}\n"
 
 
 def test_config_show_masks_addresses(hostpulse: Hostpulse, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ SHIPPED = sorted((Path(__file__).parent.parent / "alerts").glob("*.toml"))
 def test_check_of_the_default_rules(hostpulse: Hostpulse) -> None:
     done = hostpulse.run("rules", "check")
     assert (done.returncode, done.stdout) == (0, "")
-    assert done.stderr == "hostpulse: 20 rules are right, the default rules alone\n"
+    assert done.stderr == "hostpulse: 27 rules are right, the default rules alone\n"
 
 
 def test_check_names_every_mistake(hostpulse: Hostpulse, tmp_path: Path) -> None:
@@ -46,7 +46,7 @@ def test_a_file_that_cannot_be_read(hostpulse: Hostpulse, tmp_path: Path) -> Non
 
 
 def test_check_of_everything_looks_at_the_rules(hostpulse: Hostpulse, tmp_path: Path) -> None:
-    assert "ok   rules      20 in effect, the default ones\n" in hostpulse.run("check").stdout
+    assert "ok   rules      27 in effect, the default ones\n" in hostpulse.run("check").stdout
     mine = tmp_path / "mine.toml"
     mine.write_text("[rule.disk_full]\nwindow = '5m'\n")
     done = hostpulse.run("check", "--set", f"alerts.rules={mine}")

@@ -1,4 +1,5 @@
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -37,6 +38,11 @@ class FakeWriter:
             raise self.write_error
         self.samples += samples
         return self.written
+
+    def submit(self, samples: Sequence[Sample]) -> Future[Written]:
+        work: Future[Written] = Future()
+        work.set_result(self.write(samples))
+        return work
 
     def note_host(self, host: str, *, online: bool | None = None, info: str | None = None) -> None:
         if self.note_error:

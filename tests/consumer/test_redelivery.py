@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from hostpulse.bus.codec import encode
 from hostpulse.bus.messages import TABLES, Cpu, CpuCore, Network, NetworkInterface
-from hostpulse.bus.mqtt import Batch, MqttOptions, Receiver
+from hostpulse.bus.mqtt import Batch, MqttOptions, Receiver, Taking
 from hostpulse.bus.topics import Topics
 from hostpulse.consumer.dead_letter import DeadLetterFile
 from hostpulse.consumer.service import ConsumerOptions
@@ -96,8 +96,19 @@ class Interrupted:
         self._broken = False
         self._receiver: Receiver | None = None
 
-    def take(self, batch: Batch) -> None:
-        self._role.take(batch)
+    def take(self, batch: Batch) -> Taking | None:
+        taking = self._role.take(batch)
+        if taking is None:
+            self._stored(batch)
+            return None
+
+        def finish() -> None:
+            taking.finish()
+            self._stored(batch)
+
+        return Taking(taking.work, finish)
+
+    def _stored(self, batch: Batch) -> None:
         assert self._receiver is not None
         self._broken = self._broken or next(self._breaks, False)
         if self._broken:
@@ -193,12 +204,12 @@ KILLED = """
 import os, signal, sys, msgspec
 from hostpulse.consumer.service import ConsumerOptions, StoreService
 service = StoreService(msgspec.json.decode(sys.stdin.buffer.read(), type=ConsumerOptions))
-write = service._writer.write
-def write_and_die(samples):
-    write(samples)
+submit = service._writer.submit
+def store_and_die(samples):
+    submit(samples).result()
     print(len(samples), flush=True)
     os.kill(os.getpid(), signal.SIGKILL)
-service._writer.write = write_and_die
+service._writer.submit = store_and_die
 service.run()
 """
 

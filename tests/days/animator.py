@@ -7,6 +7,7 @@ from typing import Any
 
 from hostpulse.publisher.machine import FileSystemSize
 
+from ..drives import folder_of_drives
 from .counters import Counters
 from .levels import Levels
 from .tree import Tree
@@ -27,10 +28,13 @@ class Animator:
 
     Attributes:
         script: the tree's `machine.json`.
+        drives: its smartctl.
     """
 
     def __init__(self, name: str, root: Path, *, fresh: bool, narrow: tuple[str, ...]) -> None:
         self.script: dict[str, Any] = json.loads((MACHINES / name / "machine.json").read_text())
+        self.drives = folder_of_drives(MACHINES / name / "smartctl")
+        self._answers = self.drives.answers
         self._tree = Tree(MACHINES / name / "first", root)
         self._counters = Counters(self._tree, fresh=fresh, narrow=narrow)
         self._memory = dict(line.split(":", 1) for line in self._tree.lines("proc/meminfo"))
@@ -57,6 +61,7 @@ class Animator:
             "proc/1/mounts": self._mount_table(levels),
         }
         self._tree.show(files | self._counters.files(levels, seconds, wall - uptime) | levels.files)
+        self.drives.answers = {**self._answers, **levels.drives}
         if not levels.silent:
             self.answer()
 

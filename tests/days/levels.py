@@ -62,6 +62,7 @@ class Levels:
         mounts: file systems that come and go.
         remounted: options of file systems of the tree, by mount point, in place of theirs.
         silent: mount points that do not answer.
+        drives: what smartctl says of some (`/dev/sda`) in place of what it says in the tree.
         files: anything else, by path in the tree. What the tree does not have is made, and goes when it is no longer
             here; so does what the tree has and None is said of.
     """
@@ -81,6 +82,7 @@ class Levels:
     mounts: dict[str, Mounted] = field(default_factory=dict)
     remounted: dict[str, str] = field(default_factory=dict)
     silent: frozenset[str] = frozenset()
+    drives: dict[str, bytes] = field(default_factory=dict)
     files: dict[str, object] = field(default_factory=dict)
 
 

@@ -137,6 +137,8 @@ class _Recorder:
             clock=Clock(wall=self._wall, monotonic=lambda: self._monotonic, boottime=lambda: self._boottime),
             page_bytes=4096,
             file_system_size=animator.file_system_size,
+            run=animator.drives,
+            sleep=lambda _seconds: None,
         )
 
     def _wall(self) -> float:

@@ -28,6 +28,7 @@ KEYS = {
     "sensors_temperature": ["cpu Package", "nvme Composite"],
     "sensors_fan": ["nct6775 fan1"],
     "battery_pack": ["BAT0"],
+    "smart_drive": ["S5GXNX0T123456A", "WD-WX42A1234567"],
     "publisher_collector": ["cpu", "disk_mounts"],
     "consumer_member": ["store"],
 }
@@ -61,6 +62,7 @@ TROUBLE = {
     "gpu_device": {"temperature_celsius": 89.0, "throttled_percent": 30.0, "state": "lost"},
     "battery": {"mains": False, "charge_percent": 9.0},
     "publisher_collector": {"state": "stalled"},
+    "smart_drive": {"healthy": False, "pending_sectors": 8},
 }
 EVENT_EVERY = 20
 """Of so many messages of the troubled host one is followed by an event."""

@@ -19,6 +19,7 @@ from hostpulse.publisher.collectors.registry import Choice, build
 from hostpulse.publisher.inventory import take_inventory
 from hostpulse.publisher.machine import FileSystemSize, Machine
 
+from ..drives import Drives, folder_of_drives
 from .processes import publish, subscribe
 
 __all__ = ["publish", "subscribe"]  # fixtures for this folder
@@ -66,6 +67,7 @@ class Tree:
     clocks: Clocks = field(default_factory=Clocks)
     script: Mapping[str, Any] = field(default_factory=dict)
     released: threading.Event = field(default_factory=threading.Event)
+    drives: Drives = field(default_factory=Drives)
 
     @property
     def machine(self) -> Machine:
@@ -76,6 +78,8 @@ class Tree:
             clock=self.clocks.clock,
             page_bytes=4096,
             file_system_size=self._file_system_size,
+            run=self.drives,
+            sleep=lambda _seconds: None,
         )
 
     def _file_system_size(self, path: str) -> FileSystemSize:
@@ -211,7 +215,9 @@ def open_tree() -> Iterator[Callable[[str, Path], Tree]]:
         script = json.loads((MACHINES / name / "machine.json").read_text())
         shutil.copytree(MACHINES / name / "first", to, symlinks=True, dirs_exist_ok=True)
         wall = datetime.fromisoformat(script["wall"]).timestamp()
-        trees.append(Tree(name, to, Clocks(wall, script["monotonic"], script["boottime"]), script))
+        clocks = Clocks(wall, script["monotonic"], script["boottime"])
+        drives = folder_of_drives(MACHINES / name / "smartctl")
+        trees.append(Tree(name, to, clocks, script, drives=drives))
         return trees[-1]
 
     yield open_copy

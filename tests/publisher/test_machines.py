@@ -155,7 +155,9 @@ def test_what_a_machine_has_not_is_absent(replay_of: Callable[[str], Any]) -> No
     assert replay_of("raspberry-pi").inventory["product"] == "Raspberry Pi 4 Model B Rev 1.5"
     assert replay_of("raspberry-pi").inventory["drives"]["mmcblk0"]["model"] == "SN32G"
     assert {one["collector"] for one in replay_of("vm").second if "nothing" in one} == {
+        "cpu_throttle",
         "sensors",
         "nvme_temperature",
         "battery",
+        "smart",
     }

@@ -1,19 +1,27 @@
 """The publisher as a process, with a real broker, on the tree of a machine."""
 
+import os
 import signal
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import msgspec
+import pytest
 
 from hostpulse.bus.inventory import Inventory
 from hostpulse.bus.topics import Topics
 
+from ..drives import answer, install, scan
 from .processes import DEADLINE_SECONDS, HOST
 
 EXPECTED = {"cpu", "memory", "disk", "network", "sensors", "battery", "system", "publisher"}
 STATUS, INFO = Topics().status(HOST), Topics().info(HOST)
+
+
+def samples_of(subscriber: Any, subsystem: str) -> list[Any]:
+    return [sample for sample in subscriber.samples() if sample.envelope.subsystem == subsystem]
 
 
 def test_life_of_a_publisher(tree_of: Callable[[str], Any], subscribe: Any, publish: Any) -> None:
@@ -124,3 +132,67 @@ def test_certificate_that_is_not_there_is_one_line(tree_of: Callable[[str], Any]
     _, talk = process.communicate(timeout=DEADLINE_SECONDS)
     assert process.returncode == 1
     assert talk.decode().splitlines() == ["ERROR mqtt.ca_file /nowhere/ca.pem: No such file or directory"]
+
+
+def test_health_of_drives(
+    tree_of: Callable[[str], Any], subscribe: Any, publish: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = {"scan": scan({"sda": "sat", "nvme0": "nvme"})}
+    answers |= {"/dev/sda": answer("made/hdd-failing"), "/dev/nvme0": answer("made/nvme")}
+    calls = install(tmp_path / "bin", answers)
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin{os.pathsep}{os.environ['PATH']}")
+    subscriber = subscribe()
+    process = publish(tree_of("laptop"))
+    subscriber.wait_for(lambda: samples_of(subscriber, "smart"))
+    (sample,) = samples_of(subscriber, "smart")
+    assert sample.envelope.interval == 1800
+    assert {key: (drive.device, drive.healthy) for key, drive in sample.fields.drive.items()} == {
+        "INVHDD0001": ("sda", False),
+        "INVNVME0001": ("nvme0", True),
+    }
+    assert calls.read_text().splitlines() == [
+        "--json --scan-open",
+        "--json -a -d sat -n standby,3,5 /dev/sda",
+        "--json -a -d nvme -n standby,3,5 /dev/nvme0",
+    ]
+    process.send_signal(signal.SIGTERM)
+    _, talk = process.communicate(timeout=DEADLINE_SECONDS)
+    assert (process.returncode, b"WARNING" in talk) == (0, False)
+
+
+def test_drive_that_hangs_holds_up_neither_the_other_collectors_nor_the_end(
+    tree_of: Callable[[str], Any], subscribe: Any, publish: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = install(tmp_path / "bin", {"scan": scan({"sda": "sat"})})
+    os.mkfifo(tmp_path / "bin" / "sda.json")
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin{os.pathsep}{os.environ['PATH']}")
+    subscriber = subscribe()
+    process = publish(tree_of("laptop"))
+    subscriber.wait_for(lambda: calls.exists() and "/dev/sda" in calls.read_text())
+    count = len(samples_of(subscriber, "cpu"))
+    subscriber.wait_for(lambda: samples_of(subscriber, "sensors") and len(samples_of(subscriber, "cpu")) > count + 4)
+    assert not samples_of(subscriber, "smart")
+    process.send_signal(signal.SIGTERM)
+    subscriber.wait_for(lambda: subscriber.last(STATUS) == b"offline")
+    # the drive answers, and what hung ends; it has our standard error, too
+    (tmp_path / "bin" / "sda.json").write_bytes(answer("made/hdd"))
+    process.communicate(timeout=DEADLINE_SECONDS)
+    assert process.returncode == 0
+
+
+def test_a_right_that_is_missing_is_said_once_at_the_start(
+    tree_of: Callable[[str], Any], subscribe: Any, publish: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A machine on which nobody may ask drives: what is found cannot be opened."""
+    calls = install(tmp_path / "bin", {"scan": answer("qemu/scan-denied")})
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin{os.pathsep}{os.environ['PATH']}")
+    subscriber = subscribe()
+    process = publish(tree_of("laptop"))
+    subscriber.wait_for(calls.exists)
+    count = len(samples_of(subscriber, "cpu"))
+    subscriber.wait_for(lambda: len(samples_of(subscriber, "cpu")) > count + 6)
+    process.send_signal(signal.SIGTERM)
+    _, talk = process.communicate(timeout=DEADLINE_SECONDS)
+    line = "INFO collector smart: smartctl may not ask the drives; docs/privileges.md names the rights that it takes"
+    assert [one for one in talk.decode().splitlines() if "smart" in one] == [line]
+    assert not samples_of(subscriber, "smart")

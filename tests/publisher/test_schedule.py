@@ -6,7 +6,7 @@ import pytest
 
 from hostpulse.bus.fields import Fields
 from hostpulse.bus.messages import System
-from hostpulse.publisher.collectors.base import Collector, NoDataError
+from hostpulse.publisher.collectors.base import Collector, MissingError, NoDataError
 from hostpulse.publisher.schedule import Reading, Schedule
 
 
@@ -147,6 +147,22 @@ def test_clock_that_begins_at_0(stage: Stage) -> None:
     assert schedule.seconds_until_due() == 2.0
 
 
+def test_first_reading_may_wait(stage: Stage) -> None:
+    late = Scripted("late", 6.0)
+    late.delay_seconds = 5.0
+    schedule = stage.start(Scripted("one"), late)
+    seen = []
+    for _ in range(7):
+        seen.append(stage.run())
+        stage.clocks.advance(2)
+    one, both = ["one"], ["one", "late"]
+    assert seen == [one, one, one, both, one, one, both]  # due at 5, 11, 17, and so on
+    assert stage.run() == one
+    assert schedule.seconds_until_due() == pytest.approx(2.0)
+    stage.clocks.advance(1)
+    assert stage.run() == []
+
+
 def test_nothing_to_run_waits(stage: Stage) -> None:
     assert stage.start().seconds_until_due() == 1.0
     assert stage.run() == []
@@ -190,6 +206,40 @@ def test_collector_that_hangs_stops_no_other(stage: Stage, said: Callable[[], li
     assert said() == ["INFO collector hung works again"]
     stage.clocks.advance(2)
     assert sorted(stage.run(results=2)) == ["hung", "inline", "waiting"]
+
+
+def test_collector_with_a_thread_of_its_own_may_take_long(stage: Stage) -> None:
+    long, other = Scripted("long", 30.0, inline=False, limit=100.0), Scripted("other", inline=False)
+    long.worker = "long"
+    long.action = stage.hang
+    schedule = stage.start(long, other)
+    assert stage.run(results=2) == ["other"]  # the first one says that it hangs
+    for _ in range(5):
+        stage.clocks.advance(2)
+        assert stage.run(results=1) == ["other"]
+    assert {thread.name for thread in threading.enumerate()} >= {"long", "collectors"}
+    stage.released.set()
+    stage.wait_for(lambda: schedule._outcomes.qsize() == 1)
+    assert "long" in stage.run()
+    assert (long.reads, stage.state("long")) == (1, "ok")
+
+
+def test_thread_that_stalls_is_replaced_and_the_others_are_not(stage: Stage) -> None:
+    long, other = Scripted("long", inline=False, limit=9.0), Scripted("other", inline=False)
+    long.worker = "long"
+    long.action = stage.hang
+    schedule = stage.start(long, other)
+    stage.run(results=2)
+    (collectors,) = [thread for thread in threading.enumerate() if thread.name == "collectors"]
+    stage.clocks.advance(8.5)
+    stage.run(results=1)
+    assert schedule.seconds_until_due() == pytest.approx(0.5)
+    stage.clocks.advance(0.5)
+    stage.run()
+    assert stage.state("long") == "stalled"
+    stage.clocks.advance(2)
+    assert stage.run(results=1) == ["other"]
+    assert [thread for thread in threading.enumerate() if thread.name == "collectors"] == [collectors]
 
 
 def test_two_collectors_that_hang(stage: Stage) -> None:
@@ -280,6 +330,20 @@ def test_what_a_machine_has_not_is_quiet_and_looked_for_again(stage: Stage, said
     assert stage.run() == ["battery"]
     stage.clocks.advance(16)
     assert (stage.run(), collector.probes, said()) == (["battery"], 3, [])
+
+
+def test_what_people_can_provide_is_said_at_the_start(stage: Stage, said: Callable[[], list[str]]) -> None:
+    def miss() -> None:
+        raise MissingError("there is no smartctl; install smartmontools")
+
+    collector = Scripted("smart", 15.0)
+    collector.action = miss
+    stage.start(collector)
+    for _ in range(3):
+        assert stage.run() == []
+        assert stage.state("smart") == "nothing"
+        stage.clocks.advance(300)
+    assert said() == ["INFO collector smart: there is no smartctl; install smartmontools"]
 
 
 def test_what_is_gone_is_said_once_and_looked_for_again(stage: Stage, said: Callable[[], list[str]]) -> None:

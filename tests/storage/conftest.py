@@ -16,6 +16,7 @@ from hostpulse.consumer.storage.embedded import EmbeddedReader, EmbeddedWriter
 from hostpulse.consumer.storage.influxdb import InfluxOptions, InfluxReader, InfluxWriter
 
 from ..influxdb import InfluxServer
+from ..influxdb3 import Influx3Server
 
 ROOT = Path(__file__).resolve().parents[2]
 NOBODY = 65534
@@ -126,4 +127,23 @@ def influx_writer(influx_options: InfluxOptions) -> Iterator[InfluxWriter]:
 def influx_reader(influx_writer: InfluxWriter, influx_options: InfluxOptions) -> Iterator[InfluxReader]:
     assert influx_writer.prepared is not None
     with InfluxReader(influx_options) as opened:
+        yield opened
+
+
+@pytest.fixture
+def influx3_options(influx3_server: Influx3Server) -> Iterator[InfluxOptions]:
+    with influx3_server.database() as options:
+        yield options
+
+
+@pytest.fixture
+def influx3_writer(influx3_options: InfluxOptions) -> Iterator[InfluxWriter]:
+    with InfluxWriter(influx3_options, retention=None, rollup_retention=None) as opened:
+        yield opened
+
+
+@pytest.fixture
+def influx3_reader(influx3_writer: InfluxWriter, influx3_options: InfluxOptions) -> Iterator[InfluxReader]:
+    assert influx3_writer.server.is_version_3
+    with InfluxReader(influx3_options) as opened:
         yield opened

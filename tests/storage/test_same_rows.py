@@ -3,7 +3,7 @@
 import random
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -38,12 +38,10 @@ Make = Callable[..., Sample]
 Store = tuple[Writer, Reader]
 
 
-@pytest.fixture(params=["embedded", "influxdb"])
-def store(request: pytest.FixtureRequest) -> Iterator[Store]:
-    if request.param == "embedded":
-        yield request.getfixturevalue("writer"), request.getfixturevalue("reader")
-    else:
-        yield request.getfixturevalue("influx_writer"), request.getfixturevalue("influx_reader")
+@pytest.fixture(params=["embedded", "influxdb", "influxdb3"])
+def store(request: pytest.FixtureRequest) -> Store:
+    prefix = {"embedded": "", "influxdb": "influx_", "influxdb3": "influx3_"}[request.param]
+    return request.getfixturevalue(f"{prefix}writer"), request.getfixturevalue(f"{prefix}reader")
 
 
 def rows(reader: Reader, table: str, **query: Any) -> list[Any]:
@@ -83,8 +81,12 @@ def any_message(draw: st.DrawFn) -> tuple[str, str, dict[str, Any]]:
 @settings(
     max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
+@pytest.mark.parametrize("server", ["influx_server", "influx3_server"])
 @given(batch=st.lists(any_message(), min_size=1, max_size=10))
-def test_any_messages(batch: list[Any], influx_server: Any, tmp_path_factory: Any, sample: Make) -> None:
+def test_any_messages(
+    batch: list[Any], server: str, request: pytest.FixtureRequest, tmp_path_factory: Any, sample: Make
+) -> None:
+    influx_server = request.getfixturevalue(server)
     samples = [
         sample(subsystem, START + 1700 * index, host, index + 1, **fields)
         for index, (subsystem, host, fields) in enumerate(batch)
@@ -313,8 +315,9 @@ def test_nothing_is_there(store: Store) -> None:
     assert reader.series(SeriesQuery(table="cpu", field="user_percent", start=0, end=1, every=60)) == []
 
 
-def test_a_store_that_is_not_there(influx_server: Any, tmp_path: Path) -> None:
-    missing: InfluxOptions = influx_server.options("nowhere")
+@pytest.mark.parametrize("server", ["influx_server", "influx3_server"])
+def test_a_store_that_is_not_there(server: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    missing: InfluxOptions = request.getfixturevalue(server).options("nowhere")
     for reader in (EmbeddedReader(tmp_path / "none"), InfluxReader(missing)):
         with pytest.raises(StorageError) as caught:
             reader.open()

@@ -3,6 +3,7 @@
 import contextlib
 import sqlite3
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
@@ -125,6 +126,16 @@ class EmbeddedWriter:
                 if error is not None:
                     refused.append(error)
         return Written(stored, tuple(refused))
+
+    def submit(self, samples: Sequence[Sample]) -> Future[Written]:
+        """Store a batch as `write` does: here it is done on return.
+
+        Raises:
+            StorageError: nothing of the batch is stored; it can be written again.
+        """
+        stored: Future[Written] = Future()
+        stored.set_result(self.write(samples))
+        return stored
 
     def hosts(self, now: float) -> set[str]:
         """Return the hosts that have samples within the retention, and those that have only said their status.

@@ -1,4 +1,4 @@
-"""History in InfluxDB 2: lines of our own through influxdb-client, queries in Flux.
+"""History in InfluxDB: lines of our own through influxdb-client, queries in Flux (2) or SQL (3).
 
 options = InfluxOptions(url="http://localhost:8086", token="…", org="home", bucket="hostpulse")
 

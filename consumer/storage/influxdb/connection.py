@@ -19,12 +19,13 @@ from urllib3.exceptions import HTTPError, ReadTimeoutError
 from ..errors import StorageError, StorageUnavailableError
 from ..options import InfluxOptions
 
-__all__ = ["Server", "connect", "detect", "is_hidden", "message_of", "reported"]
+__all__ = ["Server", "connect", "detect", "is_hidden", "message_of", "one_line", "reported"]
 
 _HIDDEN = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND})
 _NO_PING = frozenset({HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED})
 _PASSING = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS})
 _NO_ORGANISATION = re.compile(r"organization name .* not found")
+_BUILDS_OF_3 = frozenset({"Core", "Enterprise"})
 _LONGEST_WAIT = 3600.0
 _SHOWN = 300
 
@@ -44,6 +45,11 @@ class Server(NamedTuple):
     def has_flux(self) -> bool:
         """Whether it has buckets, tasks and Flux: whether it is InfluxDB 2."""
         return self.version is not None and self.version.startswith("2.")
+
+    @property
+    def is_version_3(self) -> bool:
+        """Whether it is InfluxDB 3, Core or Enterprise."""
+        return self.build in _BUILDS_OF_3
 
     @property
     def description(self) -> str:
@@ -75,8 +81,8 @@ def detect(client: InfluxDBClient) -> Server:
     try:
         _, _, headers = PingService(client.api_client).get_ping_with_http_info()
     except ApiException as error:
-        if error.status in _NO_PING:
-            said = " ".join(message_of(error).split())[:_SHOWN]
+        said = one_line(message_of(error))
+        if error.status in _NO_PING and "Authorization" not in said:  # to InfluxDB 3 a token with a space in it is none
             raise StorageError(
                 f"what answers at {client.url} is no InfluxDB ({error.status} to /ping: {said}); set influxdb.url to "
                 "one"
@@ -113,7 +119,7 @@ def reported(options: InfluxOptions, purpose: str, *, wall: Callable[[], float] 
             "influxdb.url"
         ) from error
     except (HTTPError, OSError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())[:_SHOWN] or type(error).__name__
+        reason = one_line(str(error)) or type(error).__name__
         raise StorageUnavailableError(
             f"InfluxDB at {options.url} cannot be reached ({reason}); start it, or set influxdb.url"
         ) from error
@@ -126,19 +132,18 @@ def message_of(error: ApiException) -> str:
     with contextlib.suppress(msgspec.MsgspecError):
         found = msgspec.json.decode(text)
         if isinstance(found, dict):
-            text = str(found.get("message") or found.get("error") or text) + _first_reason(found.get("data"))
+            text = str(found.get("message") or found.get("error") or text)
     return text
 
 
-def _first_reason(data: Any) -> str:
-    """Return what InfluxDB 3 says beside its message: what was wrong with the first line that it left out."""
-    first = data[0] if isinstance(data, list) and data else data
-    return f": {first['error_message']}" if isinstance(first, dict) and first.get("error_message") else ""
+def one_line(text: str) -> str:
+    """Return text of a server as one line that is not too long."""
+    return " ".join(text.split())[:_SHOWN]
 
 
 def _explained(error: ApiException, options: InfluxOptions, purpose: str, now: float) -> StorageError:
     status: int = error.status or 0
-    said = " ".join(message_of(error).split())[:_SHOWN]
+    said = one_line(message_of(error))
     if status == HTTPStatus.UNAUTHORIZED:
         return StorageError(
             f"InfluxDB at {options.url} does not know the token (401): set influxdb.token to one of organisation "

@@ -1,10 +1,10 @@
 """Sending lines: all that are good are stored, those that are not are found.
 
 What a body with a bad line becomes depends on what is bad. One that does not parse makes the server refuse all of the
-body (400); one that does not fit (the type of a field, the age of a point) is left out and the rest stored (422;
-InfluxDB 3 says 500). Writing a line again changes nothing, so both end the same way: the body is halved until the bad
-line is alone. The answer often tells which ones they are; those are sent apart, and it is their own answer that
-condemns them, because the text of another one's line may say anything.
+body (400); one that does not fit (the type of a field, the age of a point) is left out and the rest stored (422).
+Writing a line again changes nothing, so both end the same way: the body is halved until the bad line is alone. The
+answer often tells which ones they are; those are sent apart, and it is their own answer that condemns them, because the
+text of another one's line may say anything. InfluxDB 3 has a better way; see `version3`.
 """
 
 import re
@@ -16,18 +16,18 @@ from typing import NamedTuple
 from influxdb_client.rest import ApiException
 
 from ..errors import StorageError
-from .connection import message_of
+from .connection import message_of, one_line
 
-__all__ = ["Refusal", "deliver"]
+__all__ = ["Refusal", "bodies", "deliver", "halves", "is_too_large"]
 
 _BODY_LINES = 20_000
 _BODY_BYTES = 8 << 20
-_SHOWN = 300
 _REASON = 120
 _SEARCHED = 16_384
 
 _UNPROCESSABLE = frozenset({HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY})
-_OF_THE_DATA = ("partial write", "unable to parse")
+_OF_THE_DATA = ("partial write", "unable to parse", "parsing for line protocol failed", "line protocol parse failed")
+_TOO_LARGE = "max request size"  # what InfluxDB 3 says, with status 500 in its earlier versions
 _EMPTY = "write was empty"  # what InfluxDB 3 says of an empty body: it read it
 _DROPPED = re.compile(r"dropped=(\d+)(?: for database: \S+ for retention policy: \S+)?$")
 _TOO_OLD = re.compile(
@@ -62,7 +62,7 @@ def deliver(lines: Sequence[bytes], post: Callable[[bytes], None]) -> list[Refus
         StorageError: the server refuses whatever it is sent.
     """
     refusals: list[Refusal] = []
-    waiting = list(_bodies(lines))
+    waiting = list(bodies(lines))
     recognised = False
     while waiting:
         part = waiting.pop()
@@ -73,10 +73,10 @@ def deliver(lines: Sequence[bytes], post: Callable[[bytes], None]) -> list[Refus
             if not _is_of_the_data(error, reason):
                 raise
             if not recognised and not any(words in reason for words in _OF_THE_DATA):
-                _try_nothing(post, reason)
+                _try_nothing(post, error, reason)
             recognised = True
             if len(part) == 1 or _dropped(reason) == len(part):
-                said = " ".join(reason.split())[:_SHOWN]
+                said = one_line(reason)
                 is_too_old = _TOO_OLD.search(reason) is not None
                 refusals.extend(Refusal(index, said, is_too_old) for index in part)
             else:
@@ -84,8 +84,11 @@ def deliver(lines: Sequence[bytes], post: Callable[[bytes], None]) -> list[Refus
     return sorted(refusals)
 
 
-def _bodies(lines: Sequence[bytes]) -> Iterator[Sequence[int]]:
+def bodies(lines: Sequence[bytes]) -> Iterator[Sequence[int]]:
     """Yield the indices of the lines of each body, bounded by number and by bytes."""
+    if len(lines) <= _BODY_LINES and sum(map(len, lines)) + len(lines) <= _BODY_BYTES:  # mostly all fit into one
+        yield from [range(len(lines))] if lines else []
+        return
     first = size = 0
     for index, line in enumerate(lines):
         if size + len(line) >= _BODY_BYTES or index - first == _BODY_LINES:
@@ -96,23 +99,31 @@ def _bodies(lines: Sequence[bytes]) -> Iterator[Sequence[int]]:
         yield range(first, len(lines))
 
 
+def halves(part: Sequence[int]) -> list[Sequence[int]]:
+    """Return the two halves of a body."""
+    middle = len(part) // 2
+    return [part[:middle], part[middle:]]
+
+
+def is_too_large(error: ApiException) -> bool:
+    """Return whether the server does not take so much at once."""
+    return error.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE or _TOO_LARGE in message_of(error)
+
+
 def _is_of_the_data(error: ApiException, reason: str) -> bool:
-    status = error.status
-    return (
-        status in _UNPROCESSABLE
-        or status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE
-        or any(words in reason for words in _OF_THE_DATA)
-    )
+    return error.status in _UNPROCESSABLE or is_too_large(error) or any(words in reason for words in _OF_THE_DATA)
 
 
-def _try_nothing(post: Callable[[bytes], None], reason: str) -> None:
+def _try_nothing(post: Callable[[bytes], None], refused: ApiException, reason: str) -> None:
     """Send an empty body, so that what refuses everything (a proxy, another service) is not blamed on the lines."""
     try:
         post(b"")
     except ApiException as error:
         said = message_of(error)
         if error.status in _UNPROCESSABLE and _EMPTY in said:
-            return
+            if is_too_large(refused):
+                return
+            raise refused from error  # what it says of bad lines is known, so this is about something else
         if error.status in _UNPROCESSABLE and not any(words in said for words in _OF_THE_DATA):
             raise StorageError(
                 f"what answers at influxdb.url refuses whatever it is sent ({' '.join(reason.split())[:_REASON]}); "
@@ -132,8 +143,7 @@ def _parts(part: Sequence[int], lines: Sequence[bytes], reason: str) -> list[Seq
     suspects = set(_suspects(part, lines, reason))
     if 0 < len(suspects) < len(part):
         return [[index for index in part if index in suspects], [index for index in part if index not in suspects]]
-    middle = len(part) // 2
-    return [part[:middle], part[middle:]]
+    return halves(part)
 
 
 def _suspects(part: Sequence[int], lines: Sequence[bytes], reason: str) -> Iterator[int]:

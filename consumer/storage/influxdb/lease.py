@@ -19,10 +19,11 @@ from influxdb_client.domain.write_precision import WritePrecision
 
 from ..options import InfluxOptions
 from .answer import read_answer
-from .connection import connect, reported
+from .connection import connect, detect, reported
 from .flux import Flux
 from .line_protocol import tag_value, text_value
 from .schema import LEASE_MEASUREMENT
+from .sql import Catalog, Sql, quoted
 
 __all__ = ["InfluxLease"]
 
@@ -34,7 +35,7 @@ _DIALECT = Dialect(header=True, delimiter=",", comment_prefix="#", annotations=[
 
 
 class InfluxLease:
-    """A lease in a bucket of InfluxDB 2.
+    """A lease in a bucket of InfluxDB 2, or a database of InfluxDB 3.
 
     Args:
         options: where the bucket is; the token must be allowed to read and to write it.
@@ -59,6 +60,7 @@ class InfluxLease:
         self._wall = wall
         self._clock = clock
         self._client: InfluxDBClient | None = None
+        self._has_sql = False  # of what it is connected to
         self._claimed = -math.inf  # when we last wrote ourselves, monotonic seconds
         self._ours_until = -math.inf  # monotonic seconds
 
@@ -109,23 +111,38 @@ class InfluxLease:
 
     def _read(self) -> tuple[str, float]:
         """Return who has it and until when, seconds since the epoch."""
-        flux = Flux()
         now = self._wall()
+        start = round((now - _LOOK_BACK_SECONDS) * 1000)
+        end = round((now + 2 * _SECONDS) * 1000)  # a point from a clock that is far ahead is nobody's lease
+        with self._reported("read"):
+            client = self._connected()
+            found = self._read_by_sql(client, start, end) if self._has_sql else self._read_by_flux(client, start, end)
+        return found.get("owner", ""), float(found.get("until", "-inf")) / 1000
+
+    def _read_by_flux(self, client: InfluxDBClient, start: int, end: int) -> dict[str, Any]:
+        """Return the fields of the last point."""
+        flux = Flux()
         source = flux.source(
             self._options.bucket,
-            round((now - _LOOK_BACK_SECONDS) * 1000),
-            round((now + 2 * _SECONDS) * 1000),  # a point from a clock that is far ahead is nobody's lease
+            start,
+            end,
             flux.is_any("_measurement", [LEASE_MEASUREMENT]),
             flux.is_any("lease", [self._name]),
         )
-        found: dict[str, str] = {}
-        with self._reported("read"):
-            response: Any = (
-                self._connected().query_api().query_raw(f"{source} |> last()", dialect=_DIALECT, params=flux.parameters)
-            )
-            for columns, line in read_answer(response):
-                found[line[columns.places["_field"]]] = line[columns.places["_value"]]
-        return found.get("owner", ""), float(found.get("until", "-inf")) / 1000
+        response: Any = client.query_api().query_raw(f"{source} |> last()", dialect=_DIALECT, params=flux.parameters)
+        return {
+            line[columns.places["_field"]]: line[columns.places["_value"]] for columns, line in read_answer(response)
+        }
+
+    def _read_by_sql(self, client: InfluxDBClient, start: int, end: int) -> dict[str, Any]:
+        """Return the fields of the last point."""
+        bucket = self._options.bucket
+        if not Catalog(client).columns(bucket, LEASE_MEASUREMENT, wanted=()):
+            return {}
+        sql = Sql()
+        where = sql.where(start, end, sql.is_any("lease", [self._name]))
+        text = f"SELECT owner, until FROM {quoted(LEASE_MEASUREMENT)} {where} ORDER BY time DESC LIMIT 1"  # noqa: S608 - names of ours
+        return next(iter(sql.ask(client, bucket, text)), {})
 
     def _write(self, until: float) -> None:
         line = b"%b,lease=%b owner=%b,until=%d %d" % (
@@ -141,7 +158,13 @@ class InfluxLease:
 
     def _connected(self) -> InfluxDBClient:
         if self._client is None:
-            self._client = connect(self._options)
+            client = connect(self._options)
+            try:
+                self._has_sql = detect(client).is_version_3
+            except BaseException:
+                client.close()
+                raise
+            self._client = client
         return self._client
 
     @contextlib.contextmanager

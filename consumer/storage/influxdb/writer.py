@@ -4,6 +4,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from types import TracebackType
@@ -18,7 +19,7 @@ from influxdb_client.rest import ApiException
 from hostpulse.bus.codec import Sample
 from hostpulse.bus.fields import Table
 
-from ..errors import StorageError, TooOldError, UnstorableError
+from ..errors import TooOldError, UnstorableError
 from ..interface import Maintenance, RejectedLine, Written
 from ..options import InfluxOptions
 from ..stored import StoredRows
@@ -33,6 +34,8 @@ from .printing import Encoded
 from .row_encoder import RowEncoder
 from .schema import HOST_MEASUREMENT, INFO, LATEST_MOMENT, LONGEST_TEXT, ONLINE, clamp_moment, to_datetime
 from .setup import Prepared, Setup, check_retention, find_bucket, retention_of
+from .sql_queries import SqlQueries
+from .version3 import Version3
 
 __all__ = ["InfluxWriter", "Kept"]
 
@@ -44,15 +47,21 @@ _MILLISECONDS: Any = WritePrecision.MS  # a plain string, whatever its annotatio
 _CONTROL = frozenset(map(chr, (*range(0x20), *range(0x7F, 0xA0))))
 
 
+Send = Callable[[Sequence[bytes]], list[Refusal]]
+"""Stores lines; returns those that the server refuses, and raises the client's errors."""
+
+
 class _Parts(NamedTuple):
     """What an open writer consists of."""
 
     client: InfluxDBClient
-    post: Callable[[bytes], None]
-    post_minutes: Callable[[bytes], None]
+    worker: ThreadPoolExecutor  # one thread, which sends one body after the other
+    send: Send
+    send_minutes: Send
+    send_notes: Send
     server: Server
-    setup: Setup | None  # None where the server has no buckets
-    prepared: Prepared | None
+    prepare: Callable[[], Prepared] | None  # None where the server has no buckets
+    prepared: Prepared | None  # by `open`
 
 
 class Kept(NamedTuple):
@@ -70,9 +79,10 @@ class Kept(NamedTuple):
 
 
 class InfluxWriter:
-    """Writes a history into a bucket of InfluxDB 2; a `Writer`.
+    """Writes a history into a bucket of InfluxDB 2, or a database of InfluxDB 3; a `Writer`.
 
-    For one thread at a time; several writers, in this and in other processes, may share a bucket.
+    For one thread at a time; it has a thread of its own, which waits for the server. Several writers, in this and in
+    other processes, may share a bucket.
 
     Args:
         options: where the bucket is.
@@ -118,6 +128,11 @@ class InfluxWriter:
         """What `open` made ready; None where the server has no buckets. Only while open."""
         return self._parts.prepared
 
+    @property
+    def sums_up(self) -> bool:
+        """Whether what answers sums up minutes, as `sum_up` asks it to; only while open."""
+        return self._parts.server.has_flux
+
     def open(self) -> Self:
         """Look who answers, see whether the token may write, and make ready what it may.
 
@@ -139,6 +154,7 @@ class InfluxWriter:
         """Close the connection; may be called twice."""
         parts, self._open = self._open, None
         if parts is not None:
+            parts.worker.shutdown(cancel_futures=True)
             parts.client.close()
 
     def write(self, samples: Sequence[Sample]) -> Written:
@@ -151,7 +167,15 @@ class InfluxWriter:
             StorageUnavailableError: not now; write it again, after `retry_after` if that is given.
             StorageError: not until a person mends something; write it again.
         """
-        return _written(self._encoder.encode(samples), self._deliver)
+        return self.submit(samples).result()
+
+    def submit(self, samples: Sequence[Sample]) -> Future[Written]:
+        """Make lines of a batch, and store them in the background.
+
+        Returns:
+            What `write` returns or raises.
+        """
+        return self._parts.worker.submit(_written, self._encoder.encode(samples), self._send)
 
     def write_rows(self, block: StoredRows) -> Written:
         """Store rows that come from another store; acknowledged by the server on return.
@@ -171,10 +195,10 @@ class InfluxWriter:
         if block.aggregate is None:
             return _written(encoded, self._deliver)
         with self._reported(self._options.rollup_bucket):
-            return _written(encoded, lambda lines: deliver(lines, parts.post_minutes))
+            return _written(encoded, parts.send_minutes)
 
     def sum_up(self, table: Table, start: int, end: int) -> None:
-        """Have InfluxDB sum up the minutes of a range as its task does; they replace what is there.
+        """Have InfluxDB sum up the minutes of a range as its task does; they replace what is there. Only if `sums_up`.
 
         Args:
             table: whose minutes.
@@ -183,11 +207,9 @@ class InfluxWriter:
 
         Raises:
             StorageUnavailableError: not now; it can be done again.
-            StorageError: the token may not do this, or the server does not know how.
+            StorageError: the token may not do this.
         """
-        options, parts = self._options, self._parts
-        if not parts.server.has_flux:
-            raise StorageError(f"what answers at {options.url} is no InfluxDB 2 and sums up no minutes")
+        options = self._options
         text = summing_up(
             options.bucket,
             options.rollup_bucket,
@@ -220,7 +242,7 @@ class InfluxWriter:
         return Kept(None if raw is None else raw.id, retention_of(raw), retention_of(minutes))
 
     def hosts(self, now: float) -> set[str] | None:
-        """Return the hosts in the bucket of raw rows; None where the token may not read it or there is no Flux.
+        """Return the hosts in the bucket of raw rows; None where they cannot be asked for, or the token may not.
 
         Args:
             now: seconds since the epoch.
@@ -228,18 +250,13 @@ class InfluxWriter:
         Raises:
             StorageUnavailableError: not now.
         """
-        parts = self._parts
-        if not parts.server.has_flux:
+        server = self._parts.server
+        if not (server.has_flux or server.is_version_3):
             return None
         start = 0 if self._retention is None else clamp_moment(now - self._retention)
-        flux = Flux()
-        source = flux.source(self._options.bucket, start, LATEST_MOMENT)
-        # The index answers this form of a query, without a look at the rows.
-        text = f'{source} |> keep(columns: ["host"]) |> group() |> distinct(column: "host")'
         with self._reported():
             try:
-                response: Any = parts.client.query_api().query_raw(text, params=flux.parameters)
-                return {line[columns.places["_value"]] for columns, line in read_answer(response)}
+                return self._hosts_by_sql(start) if server.is_version_3 else self._hosts_by_flux(start)
             except ApiException as error:
                 if not is_hidden(error):
                     raise
@@ -273,7 +290,7 @@ class InfluxWriter:
             values.append(b"noted=1")
         start = b"%b,host=%b " % (HOST_MEASUREMENT.encode(), tag_value(_storable(host)))
         line = b"%b%b %d" % (start, b",".join(values), round(self._wall() * 1000) if moment is None else moment)
-        for refusal in self._deliver([line]):
+        for refusal in self._deliver([line], self._parts.send_notes):
             error = TooOldError if refusal.is_too_old else UnstorableError
             raise error(f"InfluxDB refuses what {host[:100]!a} says: {refusal.reason}")
 
@@ -295,18 +312,34 @@ class InfluxWriter:
             raise RuntimeError("the writer is not open")
         return self._open
 
-    def _deliver(self, lines: Sequence[bytes]) -> list[Refusal]:
-        """Send lines; where the bucket has gone since `open`, make it again if the token may."""
+    def _hosts_by_sql(self, start: int) -> set[str]:
+        return SqlQueries(self._parts.client, self._options).host_names(start)
+
+    def _hosts_by_flux(self, start: int) -> set[str]:
+        flux = Flux()
+        source = flux.source(self._options.bucket, start, LATEST_MOMENT)
+        # The index answers this form of a query, without a look at the rows.
+        text = f'{source} |> keep(columns: ["host"]) |> group() |> distinct(column: "host")'
+        response: Any = self._parts.client.query_api().query_raw(text, params=flux.parameters)
+        return {line[columns.places["_value"]] for columns, line in read_answer(response)}
+
+    def _deliver(self, lines: Sequence[bytes], send: Send | None = None) -> list[Refusal]:
+        """Send lines after all that was submitted, and wait for it."""
+        return self._parts.worker.submit(self._send, lines, send).result()
+
+    def _send(self, lines: Sequence[bytes], send: Send | None = None) -> list[Refusal]:
+        """Send lines; where the bucket has gone since `open`, make it again if the token may. For the worker."""
         parts = self._parts
+        send = send or parts.send
         with self._reported():
             try:
-                return deliver(lines, parts.post)
+                return send(lines)
             except ApiException as error:
-                if parts.setup is None or not is_hidden(error):
+                if parts.prepare is None or not is_hidden(error):
                     raise
-                parts.setup.run(lambda: parts.post(b""))  # raises what `deliver` did if nothing can be done
+                parts.prepare()  # raises what `send` did if nothing can be done
             _log.warning("InfluxDB bucket %s was gone, or could not be written for a while", self._options.bucket)
-            return deliver(lines, parts.post)
+            return send(lines)
 
     @contextlib.contextmanager
     def _reported(self, bucket: str | None = None) -> Iterator[None]:
@@ -315,22 +348,32 @@ class InfluxWriter:
             yield
 
     def _connect(self, client: InfluxDBClient) -> _Parts:
-        write = client.write_api(write_options=SYNCHRONOUS).write
-        org = self._options.org
-
-        def post_to(bucket: str, body: bytes) -> None:
-            write(bucket, org, body, write_precision=_MILLISECONDS)
-
-        post = partial(post_to, self._options.bucket)
-        post_minutes = partial(post_to, self._options.rollup_bucket)
+        options = self._options
         server = detect(client)
+        worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="influxdb")  # it has no thread before it has work
+        if server.is_version_3:
+            samples, minutes = (Version3(client, options, name) for name in (options.bucket, options.rollup_bucket))
+            samples.probe()
+            # A note is a request of its own, and what many hosts say of themselves comes at once.
+            notes = partial(samples.deliver, waits=False)
+            return _Parts(client, worker, samples.deliver, minutes.deliver, notes, server, None, None)
+        write = client.write_api(write_options=SYNCHRONOUS).write
+
+        def post(bucket: str, body: bytes) -> None:
+            write(bucket, options.org, body, write_precision=_MILLISECONDS)
+
+        def send(bucket: str, lines: Sequence[bytes]) -> list[Refusal]:
+            return deliver(lines, partial(post, bucket))
+
+        to_bucket, to_minutes = partial(send, options.bucket), partial(send, options.rollup_bucket)
         if not server.has_flux:
-            return _Parts(client, post, post_minutes, server, None, None)
-        setup = Setup(client, self._options, retention=self._retention, rollup_retention=self._rollup_retention)
-        return _Parts(client, post, post_minutes, server, setup, setup.run(lambda: post(b"")))
+            return _Parts(client, worker, to_bucket, to_minutes, to_bucket, server, None, None)
+        setup = Setup(client, options, retention=self._retention, rollup_retention=self._rollup_retention)
+        prepare = partial(setup.run, partial(post, options.bucket, b""))
+        return _Parts(client, worker, to_bucket, to_minutes, to_bucket, server, prepare, prepare())
 
 
-def _written(encoded: Encoded, send: Callable[[Sequence[bytes]], list[Refusal]]) -> Written:
+def _written(encoded: Encoded, send: Send) -> Written:
     """Send lines; return what became of them."""
     lines, owners, rejected = encoded
     refusals = send(lines) if lines else []

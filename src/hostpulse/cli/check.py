@@ -24,7 +24,7 @@ from hostpulse.consumer.delivery import read_account
 from hostpulse.consumer.notifications import RoutesError, check_routes, unknown_tags
 from hostpulse.consumer.storage import NoHistoryError
 from hostpulse.consumer.stores import HISTORY_FILE
-from hostpulse.publisher.collectors import build
+from hostpulse.publisher.collectors import MissingError, build
 from hostpulse.publisher.machine import Machine
 from hostpulse.stack.broker import find_nats_server, find_running
 
@@ -290,12 +290,16 @@ def _collectors(settings: Settings) -> Iterator[_Result]:
     )
     found: list[str] = []
     missing: list[str] = []
+    advice: list[str] = []
     for collector in build(machine, choice(settings)):
         try:
             (found if collector.probe() else missing).append(collector.name)
+        except MissingError as error:
+            advice.append(f"{collector.name}: {error}")
         except OSError as error:
             yield _Result(good=False, text=f"{collector.name}: {error}")
     yield _Result(good=True, text=f"found {', '.join(found)}")
+    yield from (_Result(good=None, text=line) for line in advice)
     if missing:
         yield _Result(good=None, text=f"nothing on this machine for {', '.join(missing)}")
     if disabled := settings.collect.disable:

@@ -132,6 +132,18 @@ def _battery(values: Values) -> list[str]:
     ]
 
 
+def _smart(values: Values) -> list[str]:
+    drives = values.get("drive", {})
+    asleep = sum(one.get("state") == "asleep" for one in drives.values())
+    failing = values.get("failing_drives")
+    most_worn = max((one["wear_percent"] for one in drives.values() if "wear_percent" in one), default=None)
+    return [
+        f"{len(drives)} drive{'' if len(drives) == 1 else 's'}" + (f", {asleep} asleep" if asleep else ""),
+        f"{failing} failing" if failing else "",
+        "" if most_worn is None else f"{most_worn:.0f} % worn",
+    ]
+
+
 def _system(values: Values) -> list[str]:
     uptime = values.get("uptime_seconds")
     return [
@@ -172,6 +184,7 @@ _LINES: Mapping[str, Callable[[Values], list[str]]] = {
     "gpu": _gpu,
     "sensors": _sensors,
     "battery": _battery,
+    "smart": _smart,
     "system": _system,
     "publisher": _publisher,
     "consumer": _consumer,

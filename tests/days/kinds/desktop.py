@@ -3,6 +3,7 @@
 After midnight a game ends and another one is loaded down; in the evening it is started again for a new kernel.
 """
 
+from ...drives import answer
 from ..kind import Boot, Kind
 from ..levels import DAY, GIB, Levels, Mounted, Traffic, Use, along, at, jitter, within
 
@@ -15,6 +16,8 @@ _IMAGE = at(16), at(16, 20)
 _BUILDS = (at(10), at(10, 25)), (at(15), at(15, 40))
 _REFRESHED = at(3, 10)  # snapd keeps the old revision
 _REBOOT = at(20, 30), at(20, 30, 52)
+_ARCHIVE = (at(0), at(0, 10)), (at(9), at(11))  # its disk sleeps for the rest of the day
+_ASLEEP = {"/dev/sda": answer("made/asleep")}
 _CARD = "sys/class/hwmon/hwmon2"
 _BOARD = "sys/class/hwmon/hwmon4"
 
@@ -43,6 +46,7 @@ def _levels(second: float) -> Levels:
             "/home": Use(along(second, [(_DOWNLOAD[0], 0.70), (_DOWNLOAD[1], 0.88), (at(9), 0.88), (at(9, 1), 0.74)])),
         },
         mounts=_mounts(second),
+        drives={} if within(second, *_ARCHIVE) else _ASLEEP,
         files=_sensors(second, gaming=gaming, building=building),
     )
 

@@ -5,6 +5,7 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+import msgspec
 import pytest
 
 from hostpulse.consumer.storage.influxdb import InfluxOptions
@@ -15,15 +16,28 @@ Answer = tuple[int, dict[str, str], str]
 class FakeInflux:
     """Answers that a real server does not give on demand: a function from body to status, headers and text.
 
-    To all else it answers as InfluxDB 3 Core does: it says who it is at `/ping`, refuses an empty body, wants the token
-    everywhere, and knows neither buckets nor Flux.
+    It wants the token everywhere, and has neither buckets nor Flux.
     """
 
     def __init__(self) -> None:
         self.bodies: list[bytes] = []
         self.answer: Callable[[bytes], Answer] = lambda _: (204, {}, "")
-        self.pong: Answer = (200, {"X-Influxdb-Build": "Core", "X-Influxdb-Version": "3.10.1"}, '{"version":"3.10.1"}')
+        self.pong: Answer = (204, {}, "")
+        self.place = "/api/v2/write?org=o&bucket=b&precision=ms"
+        self.found: Callable[[dict[str, Any]], Answer] = lambda _: (200, {}, "[]")  # to a query in SQL
         self.options = InfluxOptions(url="http://127.0.0.1:1", token="t", org="o", bucket="b", timeout=5)
+
+    def be_version_3(self) -> None:
+        """Be as InfluxDB 3 Core is: it says who it is, has an endpoint of its own, and refuses an empty body."""
+        self.pong = (200, {"X-Influxdb-Build": "Core", "X-Influxdb-Version": "3.6.0"}, '{"version":"3.6.0"}')
+        self.place = "/api/v3/write_lp?db=b&precision=millisecond&accept_partial=true&no_sync="
+
+    def answer_to(self, body: bytes) -> Answer:
+        """Return the answer to a body; one that is empty is refused by InfluxDB 3 if by nothing else."""
+        answer = self.answer(body)
+        if not body and "v3" in self.place and answer[0] == HTTPStatus.NO_CONTENT:
+            return 400, {}, "write buffer error: incoming write was empty"
+        return answer
 
 
 @pytest.fixture
@@ -46,12 +60,12 @@ def fake_influx() -> Iterator[FakeInflux]:
             if self.headers["Authorization"] != "Token t":
                 self.reply(401, {}, '{"error": "the request was not authenticated"}')
                 return
-            assert self.path.startswith("/api/v2/write?")
-            assert "precision=ms" in self.path
+            if self.path == "/api/v3/query_sql":
+                self.reply(*fake.found(msgspec.json.decode(body)))
+                return
+            assert self.path.startswith(fake.place)
             fake.bodies.append(body)
-            status, headers, text = fake.answer(body)
-            empty_is_fine = not body and status == HTTPStatus.NO_CONTENT
-            self.reply(*((400, {}, "incoming write was empty") if empty_is_fine else (status, headers, text)))
+            self.reply(*fake.answer_to(body))
 
         def reply(self, status: int, headers: dict[str, str], text: str) -> None:
             self.send_response(status)

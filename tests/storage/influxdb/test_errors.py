@@ -120,42 +120,108 @@ def test_a_server_that_hangs(fake_influx: Any, sample: Make) -> None:
         done.set()
 
 
-def test_influxdb_3_is_written_and_not_read(fake_influx: Any, sample: Make) -> None:
+def test_influxdb_3_says_what_it_is(fake_influx: Any, sample: Make) -> None:
+    fake_influx.be_version_3()
     with writer_to(fake_influx) as writer:
-        assert (writer.server.build, writer.server.version, writer.prepared) == ("Core", "3.10.1", None)
+        assert (writer.server.build, writer.server.version, writer.prepared) == ("Core", "3.6.0", None)
         assert writer.write([sample("cpu", START)]).rows == 1
-    with pytest.raises(StorageError, match=r"no InfluxDB 2 .Core 3.10.1., so it is write only: .*cannot read"):
-        InfluxReader(fake_influx.options).open()
 
 
 def test_what_influxdb_3_left_out_is_told_with_the_reason_of_the_line(fake_influx: Any, sample: Make) -> None:
-    """Up to 3.10.1 a partial write is a 500; "5xx means again" would loop for ever."""
+    """Its answer is taken at its word: all other lines are stored."""
     wrong = "invalid column type for column 'user_percent', expected iox::column_type::field::string"
 
     def answer(body: bytes) -> tuple[int, dict[str, str], str]:
         bad = [number for number, line in enumerate(body.split(b"\n"), 1) if b"user_percent=13" in line]
         lines = [{"original_line": "cpu,host=a", "line_number": number, "error_message": wrong} for number in bad]
         said = msgspec.json.encode({"error": "partial write of line protocol occurred", "data": lines}).decode()
-        return (500, {}, said) if bad else (204, {}, "")
+        return (400, {}, said) if bad else (204, {}, "")
 
+    fake_influx.be_version_3()
     fake_influx.answer = answer
     with writer_to(fake_influx) as writer:
+        fake_influx.bodies.clear()
         written = writer.write([sample("cpu", START + index, user_percent=float(index)) for index in range(64)])
     assert written.rows == 63
     [rejected] = written.rejected
     assert rejected.index == 13
-    assert str(rejected.error).endswith(f"partial write of line protocol occurred: {wrong}")
+    assert str(rejected.error) == f"InfluxDB refuses a line: {wrong}"
+    assert len(fake_influx.bodies) == 1
 
 
-def test_influxdb_3_that_takes_smaller_bodies_only(fake_influx: Any, sample: Make) -> None:
-    """It is asked with an empty body whether it takes anything at all, and refuses that, too."""
-    fake_influx.answer = lambda body: (413, {}, "") if body.count(b"\n") >= 10 else (204, {}, "")
+@pytest.mark.parametrize(
+    "said",
+    [
+        "plain HTTP was sent to an HTTPS port",
+        "write buffer error: catalog update error: no",
+        '{"error":"Adding a new database would exceed limit of 5 databases"}',
+        '{"error":"partial write of line protocol occurred","data":[]}',
+        '{"error":"partial write of line protocol occurred","data":[{"line_number":65,"error_message":"x"}]}',
+        '{"error":"partial write of line protocol occurred","data":[{"line_number":0,"error_message":"x"}]}',
+        '{"error":"partial write of line protocol occurred","data":{"line_number":1,"error_message":"x"}}',
+    ],
+)
+def test_what_influxdb_3_does_not_say_of_a_line_is_blamed_on_none(fake_influx: Any, sample: Make, said: str) -> None:
+    fake_influx.be_version_3()
+    with writer_to(fake_influx) as writer:
+        fake_influx.answer = lambda _: (400, {}, said)
+        fake_influx.bodies.clear()
+        with pytest.raises(StorageError, match=r"refuses \(400: "):
+            writer.write([sample("cpu", START + index) for index in range(64)])
+    assert len(fake_influx.bodies) == 1
+
+
+def test_influxdb_3_that_ends_is_asked_again(fake_influx: Any, sample: Make) -> None:
+    fake_influx.be_version_3()
+    with writer_to(fake_influx) as writer:
+        fake_influx.answer = lambda _: (500, {}, "write buffer error: error from wal: wal is shutdown")
+        with pytest.raises(StorageUnavailableError, match=r"not ready \(500: .*wal is shutdown"):
+            writer.write([sample("cpu", START + index) for index in range(64)])
+
+
+def test_influxdb_3_behind_what_hides_it_blames_no_line_for_its_end(fake_influx: Any, sample: Make) -> None:
+    """A proxy may take the headers away by which it is known; then it is written as InfluxDB 2 is."""
+    said = {
+        "wal": "write buffer error: error from wal: wal is shutdown",
+        "": "write buffer error: incoming write was empty",
+    }
+    fake_influx.answer = lambda body: (400, {}, said["wal" if body else ""])
+    with writer_to(fake_influx) as writer, pytest.raises(StorageError, match=r"refuses \(400: .*wal is shutdown"):
+        writer.write([sample("cpu", START + index) for index in range(64)])
+    assert len(fake_influx.bodies) == 2
+
+
+def test_influxdb_3_behind_what_hides_it_leaves_out_bad_lines_only(fake_influx: Any, sample: Make) -> None:
+    said = "write buffer error: parsing for line protocol failed"
+    fake_influx.answer = lambda body: (400, {}, said) if b"user_percent=13" in body else (204, {}, "")
+    with writer_to(fake_influx) as writer:
+        written = writer.write([sample("cpu", START + index, user_percent=float(index)) for index in range(64)])
+    assert (written.rows, [line.index for line in written.rejected]) == (63, [13])
+
+
+@pytest.mark.parametrize(
+    ("status", "said"), [(413, "max request size (9 bytes) exceeded"), (500, "max request size (9 bytes) exceeded")]
+)
+def test_influxdb_3_that_takes_smaller_bodies_only(fake_influx: Any, sample: Make, status: int, said: str) -> None:
+    fake_influx.be_version_3()
+    fake_influx.answer = lambda body: (status, {}, said) if body.count(b"\n") >= 10 else (204, {}, "")
     with writer_to(fake_influx) as writer:
         assert writer.write([sample("cpu", START + index) for index in range(100)]).rows == 100
-    assert b"" in fake_influx.bodies
+        fake_influx.answer = lambda body: (status, {}, said) if b"host=big" in body else (204, {}, "")
+        written = writer.write([sample("cpu", START, "small"), sample("cpu", START, "big")])
+    assert (written.rows, [line.index for line in written.rejected]) == (1, [1])
+
+
+@pytest.mark.parametrize("status", [400, 422])
+def test_a_name_that_influxdb_3_takes_for_no_database(fake_influx: Any, status: int) -> None:
+    fake_influx.be_version_3()
+    fake_influx.answer = lambda _: (status, {}, '{"error":"invalid character in database"}')
+    with pytest.raises(StorageError, match=rf"does not take 'b' as a database \({status}: invalid .*influxdb.bucket"):
+        writer_to(fake_influx).open()
 
 
 def test_a_wrong_token_for_influxdb_3_is_said_at_once(fake_influx: Any) -> None:
+    fake_influx.be_version_3()
     options = InfluxOptions(url=fake_influx.options.url, token="wrong", org="o", bucket="b")
     for opened in (InfluxWriter(options, retention=None, rollup_retention=None), InfluxReader(options)):
         with pytest.raises(StorageError, match=r"does not know the token \(401\)"):
@@ -174,7 +240,7 @@ def test_what_does_not_say_what_it_is_is_written_and_not_read(fake_influx: Any, 
     fake_influx.pong = (204, {}, "")
     with writer_to(fake_influx) as writer:
         assert writer.write([sample("cpu", START)]).rows == 1
-    with pytest.raises(StorageError, match=r"no InfluxDB 2 .it does not say what it is., so it is write only"):
+    with pytest.raises(StorageError, match=r"no InfluxDB 2 or 3 .it does not say what it is., so it is write only"):
         InfluxReader(fake_influx.options).open()
 
 

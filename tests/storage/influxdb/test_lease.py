@@ -1,7 +1,8 @@
-"""A lease in a real InfluxDB; the clocks are the test's."""
+"""A lease in a real InfluxDB 2, and in a real InfluxDB 3; the clocks are the test's."""
 
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -26,10 +27,17 @@ def clock() -> Clock:
     return Clock()
 
 
+@pytest.fixture(params=["influx", "influx3"])
+def options(request: pytest.FixtureRequest) -> InfluxOptions:
+    """A bucket of either kind of server."""
+    request.getfixturevalue(f"{request.param}_writer")  # it makes the bucket
+    found: InfluxOptions = request.getfixturevalue(f"{request.param}_options")
+    return found
+
+
 @pytest.fixture
-def leases(influx_writer: InfluxWriter, influx_options: InfluxOptions, clock: Clock) -> Iterator[list[InfluxLease]]:
-    assert influx_writer.prepared is not None
-    made = [InfluxLease(influx_options, name="group", owner=f"owner {one}", wall=clock, clock=clock) for one in "abc"]
+def leases(options: InfluxOptions, clock: Clock) -> Iterator[list[InfluxLease]]:
+    made = [InfluxLease(options, name="group", owner=f"owner {one}", wall=clock, clock=clock) for one in "abc"]
     yield made
     for one in made:
         one.close()
@@ -71,38 +79,33 @@ def test_what_has_run_out_is_taken_over_and_what_was_given_back_at_once(
     assert [sum(row) for row in holders([last], clock, 15)][-1] == 1
 
 
-def test_leases_of_other_names_do_not_matter(
-    leases: list[InfluxLease], influx_options: InfluxOptions, clock: Clock
-) -> None:
-    other = InfluxLease(influx_options, name="other", owner="d", wall=clock, clock=clock)
+def test_leases_of_other_names_do_not_matter(leases: list[InfluxLease], options: InfluxOptions, clock: Clock) -> None:
+    other = InfluxLease(options, name="other", owner="d", wall=clock, clock=clock)
     rows = holders([leases[0], other], clock, 20)
     assert rows[-1] == [True, True]
     other.close()
 
 
-def test_a_point_from_a_clock_that_is_far_ahead_holds_nothing(
-    influx_writer: InfluxWriter, influx_options: InfluxOptions, clock: Clock
-) -> None:
-    assert influx_writer.prepared is not None
+def test_a_point_from_a_clock_that_is_far_ahead_holds_nothing(options: InfluxOptions, clock: Clock) -> None:
     ahead = Clock()
     ahead.seconds += 3600
-    wrong = InfluxLease(influx_options, name="group", owner="wrong", wall=ahead, clock=ahead)
+    wrong = InfluxLease(options, name="group", owner="wrong", wall=ahead, clock=ahead)
     assert wrong.hold() is False
-    right = InfluxLease(influx_options, name="group", owner="right", wall=clock, clock=clock)
+    right = InfluxLease(options, name="group", owner="right", wall=clock, clock=clock)
     assert holders([right], clock, 30)[-1] == [True]
     wrong.close()
     right.close()
 
 
-def test_a_lease_is_no_host(
-    leases: list[InfluxLease], influx_reader: InfluxReader, influx_writer: InfluxWriter, sample: Callable[..., Sample]
-) -> None:
-    influx_writer.write([sample("cpu", round(time.time() * 1000), "alpha", user_percent=1.0)])
+def test_a_lease_is_no_host(leases: list[InfluxLease], options: InfluxOptions, sample: Callable[..., Sample]) -> None:
     leases[0].hold()
-    assert [host.name for host in influx_reader.hosts()] == ["alpha"]
+    with InfluxWriter(options, retention=None, rollup_retention=None) as writer, InfluxReader(options) as reader:
+        writer.write([sample("cpu", round(time.time() * 1000), "alpha", user_percent=1.0)])
+        assert [host.name for host in reader.hosts()] == ["alpha"]
+        assert writer.hosts(time.time()) == {"alpha"}
 
 
-def test_without_the_right_to_read_nobody_has_it(influx_options: InfluxOptions, clock: Clock) -> None:
-    wrong = InfluxOptions(url=influx_options.url, token="wrong", org=influx_options.org, bucket=influx_options.bucket)
+def test_without_the_right_to_read_nobody_has_it(options: InfluxOptions, clock: Clock) -> None:
+    wrong = replace(options, token="wrong")
     with InfluxLease(wrong, name="group", owner="a", wall=clock, clock=clock) as lease, pytest.raises(StorageError):
         lease.hold()

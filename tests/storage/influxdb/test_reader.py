@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 import urllib3
 from influxdb_client.client.influxdb_client import InfluxDBClient
+from influxdb_client.client.write_api import SYNCHRONOUS
 from influxdb_client.rest import ApiException
 
 from hostpulse.bus.codec import Sample
@@ -21,6 +22,7 @@ from hostpulse.consumer.storage.influxdb import reader as reader_module
 from hostpulse.consumer.storage.influxdb.answer import read_answer
 from hostpulse.consumer.storage.influxdb.downsampling import downsampling_task, flux_text, summing_up, task_name
 from hostpulse.consumer.storage.influxdb.flux import Flux
+from hostpulse.consumer.storage.influxdb.flux_queries import FluxQueries
 from hostpulse.consumer.storage.influxdb.rows import TooManyRowsError
 from hostpulse.consumer.storage.influxdb.slices import in_slices
 
@@ -93,9 +95,10 @@ def test_slices_of_a_range_are_bounded_and_whole() -> None:
 
 
 @pytest.fixture
-def many(influx_writer: InfluxWriter, influx_options: InfluxOptions) -> InfluxOptions:
-    post = influx_writer._parts.post
-    post(b"\n".join(b"m,host=%d f=%d %d" % (host, i, START + i) for host in range(5) for i in range(20_000)))
+def many(influx_server: Any, influx_writer: InfluxWriter, influx_options: InfluxOptions) -> InfluxOptions:  # noqa: ARG001 - it makes the bucket
+    lines = b"\n".join(b"m,host=%d f=%d %d" % (host, i, START + i) for host in range(5) for i in range(20_000))
+    with influx_server.client() as client, client.write_api(write_options=SYNCHRONOUS) as api:
+        api.write(influx_options.bucket, record=lines, write_precision="ms")
     return influx_options
 
 
@@ -105,7 +108,9 @@ def test_an_error_in_mid_stream_is_seen(many: InfluxOptions, influx_reader: Infl
     map_ = 'map(fn: (r) => ({r with x: if r._value > 19990 then die(msg: "in mid\\nstream") else 1}))'
     text = f'{source} |> yield(name: "a")\n{source} |> sort(columns: ["_value"]) |> {map_} |> yield(name: "b")'
     seen = 0
-    answer = influx_reader._ask(flux, text)
+    queries = influx_reader._queries
+    assert isinstance(queries, FluxQueries)
+    answer = queries.ask(flux, text)
 
     def read_on() -> None:
         nonlocal seen
@@ -153,8 +158,10 @@ def test_a_connection_that_is_cut_is_seen(many: InfluxOptions, length: int) -> N
         url = f"http://127.0.0.1:{server.server_address[1]}"
         with InfluxReader(InfluxOptions(url=url, token=many.token, org=many.org, bucket=many.bucket)) as reader:
             flux = Flux()
+            queries = reader._queries
+            assert isinstance(queries, FluxQueries)
             with pytest.raises(StorageUnavailableError, match="ask again"):
-                list(reader._ask(flux, flux.source(many.bucket, START, START + 10**6)))
+                list(queries.ask(flux, flux.source(many.bucket, START, START + 10**6)))
     finally:
         server.shutdown()
         thread.join()
@@ -314,9 +321,9 @@ def test_text_of_flux() -> None:
 
 
 def test_numbers_of_another_program(influx_writer: InfluxWriter, influx_reader: InfluxReader) -> None:
-    post = influx_writer._parts.post
-    post(b"cpu,host=a sequence=1,frequency_hertz=2.5,user_percent=1 %d" % START)
-    post(b"cpu,host=a sequence=2,frequency_hertz=1e30,user_percent=1e-300 %d" % (START + 1))
+    first = b"cpu,host=a sequence=1,frequency_hertz=2.5,user_percent=1 %d" % START
+    second = b"cpu,host=a sequence=2,frequency_hertz=1e30,user_percent=1e-300 %d" % (START + 1)
+    assert influx_writer._parts.send([first, second]) == []
     query = RowQuery(table="cpu", start=0, end=10**10, fields=("frequency_hertz", "user_percent", "steal_percent"))
     [found] = influx_reader.rows(query)
     assert found == [(START, "a", 2, 1.0, None), (START + 1, "a", int(1e30), 1e-300, None)]

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from influxdb_client.client.write_api import SYNCHRONOUS
+from influxdb_client.client.write_api import SYNCHRONOUS, WriteApi
 from influxdb_client.domain.authorization import Authorization
 from influxdb_client.domain.permission import Permission
 from influxdb_client.domain.permission_resource import PermissionResource
@@ -106,17 +106,22 @@ def test_points_older_than_the_retention_are_rejected_at_once(
     influx_options: InfluxOptions, sample: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = round(time.time() * 1000)
+    requests: list[Any] = []
+    write = WriteApi.write
+
+    def count(*arguments: Any, **named: Any) -> Any:
+        requests.append(arguments)
+        return write(*arguments, **named)
+
+    monkeypatch.setattr(WriteApi, "write", count)
     with InfluxWriter(influx_options, retention=3600, rollup_retention=7200) as writer:
-        parts, bodies = writer._parts, []
-        monkeypatch.setattr(
-            writer, "_open", parts._replace(post=lambda body: (bodies.append(body), parts.post(body))[1])
-        )
+        requests.clear()
         moments = [now - 4_000_000 * (index % 2) - index for index in range(3000)]
         written = writer.write([sample("cpu", moment, sequence=index + 1) for index, moment in enumerate(moments)])
     assert [line.index for line in written.rejected] == list(range(1, 3000, 2))
     assert "outside retention policy" in str(written.rejected[0].error)
     assert written.rows == 1500
-    assert len(bodies) == 3
+    assert len(requests) == 3
 
 
 def test_a_poisoned_name_costs_its_own_row(

@@ -112,7 +112,7 @@ def test_it_keeps_no_text(writer: InfluxWriter, victoria_metrics: VictoriaMetric
 
 def test_it_is_write_only(victoria_metrics: VictoriaMetrics) -> None:
     with pytest.raises(
-        StorageError, match=r"no InfluxDB 2 .it does not say what it is., so it is write only"
+        StorageError, match=r"no InfluxDB 2 or 3 .it does not say what it is., so it is write only"
     ) as caught:
         InfluxReader(victoria_metrics.options()).open()
     assert "\n" not in str(caught.value)
