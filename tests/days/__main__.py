@@ -1,6 +1,6 @@
 """Records the days anew: `PYTHONPATH=src python -m tests.days [KIND ...]`.
 
-It has to be done when a field of the publisher or a machine's day has changed, and takes two minutes.
+It has to be done when a field of the publisher or a machine's day has changed, and takes four minutes of CPU.
 """
 
 import argparse

@@ -10,7 +10,8 @@ import msgspec
 
 __all__ = ["Arrival", "load", "recording_of", "save"]
 
-_FILTERS = [{"id": lzma.FILTER_LZMA2, "preset": 6, "lc": 4, "lp": 0, "pb": 0}]  # for text
+# For text that repeats itself at length; the preset alone makes files that are a quarter larger.
+_FILTERS = [{"id": lzma.FILTER_LZMA2, "preset": 6, "lc": 4, "lp": 0, "pb": 0, "nice_len": 273, "depth": 32}]
 
 
 class Arrival(NamedTuple):
