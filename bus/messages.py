@@ -107,7 +107,7 @@ class Memory(Fields):
     used_bytes: Annotated[Count, gauge("Memory that is not available: total less available.")] = UNSET
     available_bytes: Annotated[Count, gauge("Memory that programs can get without swapping.")] = UNSET
     free_bytes: Annotated[Count, gauge("Memory that nothing uses.")] = UNSET
-    cached_bytes: Annotated[Count, gauge("Page cache and reclaimable slabs.")] = UNSET
+    cached_bytes: Annotated[Count, gauge("Page cache, reclaimable slabs, and what ZFS would give back.")] = UNSET
     buffers_bytes: Annotated[Count, gauge("Buffers of block devices.")] = UNSET
     used_percent: Annotated[Float, gauge("Used memory in percent of the total.")] = UNSET
     swap_total_bytes: Annotated[Count, gauge("Size of all swap.")] = UNSET

@@ -69,10 +69,16 @@ class PublisherService:
         options: all that it is told.
         machine: what is sampled.
         collectors: what samples it; None for those of this operating system.
+        session: makes the connection to the broker.
     """
 
     def __init__(
-        self, options: PublisherOptions, machine: Machine, *, collectors: Sequence[Collector] | None = None
+        self,
+        options: PublisherOptions,
+        machine: Machine,
+        *,
+        collectors: Sequence[Collector] | None = None,
+        session: Callable[..., Session] = Session,
     ) -> None:
         self._options = options
         self._machine = machine
@@ -86,7 +92,7 @@ class PublisherService:
         directory = None if options.data_dir is None else Path(options.data_dir) / _OUTBOX_DIRECTORY
         self._outbox = Outbox(directory, options.outbox, self._clock)
         status = self._topics.status(options.host)
-        self._session = Session(
+        self._session = session(
             options.mqtt,
             will=Publication(status, b"offline", retain=True),
             greeting=self._greeting,

@@ -385,8 +385,8 @@ class Engine:
         if watch.quiet is not None and not instance.level and not instance.over and watch.quiet(value):
             instance.value = sayable(value)
             return
-        instance.value = sayable(value)
         level = next_level(watch.rule, instance, value, moment)
+        instance.value = sayable(value)
         if level is not instance.level:
             self._move(watch, instance, level, out, moment=moment, received=received)
         elif level > instance.told:

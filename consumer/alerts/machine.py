@@ -1,12 +1,13 @@
 """Levels, holds and hysteresis: where a sample moves an instance. It knows no clock but that of the samples."""
 
 from .flapping import recent, recovery_seconds
-from .model import Level, Reading, Rule
+from .model import Bound, Level, Reading, Rule
 from .state import Instance
 
 __all__ = ["forget_holds", "next_level"]
 
 _LEVELS = (Level.WARNING, Level.CRITICAL)
+_USUAL_SECONDS = 86400.0
 
 
 def forget_holds(instance: Instance) -> None:
@@ -43,8 +44,8 @@ def _note(rule: Rule, instance: Instance, value: Reading, moment: float) -> None
             over.pop(level, None)
             under.setdefault(level, moment)
             continue
-        if value in bound.changed_from and level not in instance.changed_from:
-            instance.changed_from = [*instance.changed_from, level]
+        if bound.changed_from and level not in instance.changed_from:
+            _learn_what_is_usual(bound, instance, level, value, moment)
         may_fire = applies and (not bound.changed_from or level in instance.changed_from)
         if may_fire and bound.is_beyond(value, known):
             over.setdefault(level, moment)
@@ -55,6 +56,14 @@ def _note(rule: Rule, instance: Instance, value: Reading, moment: float) -> None
             under.setdefault(level, moment)
         else:
             under.pop(level, None)
+
+
+def _learn_what_is_usual(bound: Bound, instance: Instance, level: Level, value: Reading, moment: float) -> None:
+    """Note that a device is well as a rule: at first sight, or for a day."""
+    if value not in bound.changed_from:
+        instance.under.pop(level, None)
+    elif instance.value is None or moment - instance.under.get(level, moment) >= _USUAL_SECONDS:
+        instance.changed_from = [*instance.changed_from, level]
 
 
 def _recovered(rule: Rule, instance: Instance, moment: float) -> Level:

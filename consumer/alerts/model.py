@@ -89,7 +89,7 @@ class Bound:
         limit: beyond which the level is reached.
         clear: up to which the value has to come back.
         words: of a text or a flag: values that are bad.
-        changed_from: the level is reached only by a device that once said one of these; empty for any.
+        changed_from: the level is reached only by a device that said one of these at first or for a day; empty: any.
         hold: seconds for which the value has to be bad.
     """
 

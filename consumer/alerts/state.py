@@ -35,7 +35,7 @@ class Instance(Struct, kw_only=True, omit_defaults=True):
         interval: seconds until the next one, as it announced.
         value: what was judged last; None where it is not known or without end.
         known: last values of the other fields that the rule looks at.
-        changed_from: levels whose `changed_from` was once said.
+        changed_from: levels whose `changed_from` was said at first, or for a day.
         window: values over time.
         stale: whether values have stopped coming.
         absent: whether the device is missing.

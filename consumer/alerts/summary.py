@@ -14,6 +14,7 @@ __all__ = ["placeholders", "problem_of", "reduced_unit", "summary", "with_unit"]
 _GENERAL = "{metric} is {value}"
 _WITH_LIMIT = "{metric} is {value}, the limit is {limit}"
 _MISSING = "{metric}: nothing has come for {value}"
+_BACK = "{metric} of {host} comes again"
 _WORDS = ("host", "rule", "level", "metric", "value", "limit", "window")
 _LARGE = 86400 * 365.0
 
@@ -75,7 +76,7 @@ def summary(
     """Return the sentence.
 
     Args:
-        rule: its template counts, but for one that is about values while there are none.
+        rule: its template counts, but for one about values while there are none, and one about absence when it is over.
         host: name of the machine.
         key: of the device.
         level: that the sentence is about.
@@ -88,6 +89,8 @@ def summary(
     template = rule.summary
     if missing and (rule.bounds or not template):
         template = _MISSING
+    elif not missing and not rule.bounds:  # the template is about absence
+        template = _BACK
     elif not template:
         template = _GENERAL if limit is None else _WITH_LIMIT
     units = {field.name: field.unit for field in rule.table.fields}

@@ -12,6 +12,7 @@ from ..rates import Stopwatch, per_second, percent, whole_per_second
 from .base import Collector
 from .cgroup import MemoryLimit
 from .pressure import Pressure
+from .zfs import ZfsCache
 
 __all__ = ["MemoryCollector", "MemoryDetailsCollector", "parse_meminfo", "parse_vmstat"]
 
@@ -22,7 +23,7 @@ _RATES = (b"pswpin", b"pswpout", b"pgmajfault")
 class MemoryCollector(Collector):
     """Memory and swap in use, swapping, major faults and pressure.
 
-    Sources: /proc/meminfo, /proc/vmstat, /proc/pressure/memory.
+    Sources: /proc/meminfo, /proc/vmstat, /proc/pressure/memory, arcstats of ZFS.
     """
 
     name = "memory"
@@ -33,6 +34,7 @@ class MemoryCollector(Collector):
         self._meminfo = OpenFile(f"{machine.proc}/meminfo")
         self._vmstat = OpenFile(f"{machine.proc}/vmstat")
         self._pressure = Pressure(f"{machine.proc}/pressure/memory")
+        self._zfs = ZfsCache(machine.proc)
         self._page_bytes = machine.page_bytes
         self._stopwatch = Stopwatch(machine.clock)
         self._before: dict[bytes, int] = {}
@@ -41,7 +43,7 @@ class MemoryCollector(Collector):
         """Return memory now, and the rates since the last reading."""
         seconds = self._stopwatch.lap()
         info = parse_meminfo(self._meminfo.read())
-        total, available = info[b"MemTotal"], _available(info)
+        total, available = info[b"MemTotal"], _available(info, self._zfs.reclaimable_bytes())
         some, full = self._pressure.read(seconds)
         before, self._before = self._before, parse_vmstat(self._vmstat.read(), _RATES)
         now = self._before
@@ -71,7 +73,7 @@ class MemoryCollector(Collector):
 class MemoryDetailsCollector(Collector):
     """Sizes, caches, what a container may use, and processes killed for want of memory.
 
-    Sources: /proc/meminfo, /proc/vmstat, cgroup.
+    Sources: /proc/meminfo, /proc/vmstat, arcstats of ZFS, cgroup.
     """
 
     name = "memory_details"
@@ -82,6 +84,7 @@ class MemoryDetailsCollector(Collector):
     def __init__(self, machine: Machine) -> None:
         self._meminfo = OpenFile(f"{machine.proc}/meminfo")
         self._vmstat = OpenFile(f"{machine.proc}/vmstat")
+        self._zfs = ZfsCache(machine.proc)
         self._limit = MemoryLimit(machine.sys)
 
     def read(self) -> Memory:
@@ -90,7 +93,7 @@ class MemoryDetailsCollector(Collector):
         fields = Memory(
             total_bytes=info[b"MemTotal"],
             free_bytes=info[b"MemFree"],
-            cached_bytes=_cached(info),
+            cached_bytes=_cached(info) + self._zfs.reclaimable_bytes(),
             buffers_bytes=info[b"Buffers"],
             swap_total_bytes=info.get(b"SwapTotal", UNSET),
             oom_kills=parse_vmstat(self._vmstat.read(), (b"oom_kill",)).get(b"oom_kill", UNSET),
@@ -127,7 +130,10 @@ def _cached(info: dict[bytes, int]) -> int:
     return info[b"Cached"] + info.get(b"SReclaimable", 0)
 
 
-def _available(info: dict[bytes, int]) -> int:
-    """Return what programs can get. Kernels before 3.14 do not say; free(1) then took what follows for it."""
+def _available(info: dict[bytes, int], reclaimable_bytes: int) -> int:
+    """Return what programs can get, with what the kernel does not know to be reclaimable.
+
+    Kernels before 3.14 do not say; free(1) then took what follows for it.
+    """
     available = info.get(b"MemAvailable", info[b"MemFree"] + _cached(info) + info[b"Buffers"])
-    return min(info[b"MemTotal"], available)
+    return min(info[b"MemTotal"], available + reclaimable_bytes)

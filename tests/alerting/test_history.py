@@ -53,7 +53,7 @@ def messages(second: int) -> Iterator[Message]:
         if is_silent and host == "web-1":
             continue
         moment = second - shift
-        hot = 60.0 if not 1000 <= moment < 2400 else 93.0 if moment < 1500 else 99.0 if moment < 1900 else 88.0
+        hot = 60.0 if not 1000 <= moment < 2400 else 98.0 if moment < 1500 else 104.0 if moment < 1900 else 95.0
         yield message("cpu", second, host=host, temperature_celsius=hot, load_average_1m=1.0)
         faults = 5000.0 if 3000 <= moment < 3200 else 2.0
         if not 3100 <= moment < 3500:

@@ -429,3 +429,11 @@ def test_a_rule_that_is_about_another_table_now_takes_nothing_over() -> None:
     restored = Engine(other, engine.dump())
     assert [(one.kind, one.instance) for one in restored.tick(START + 1)] == [(Kind.RESOLVED, "h1/hot")]
     assert restored.instances == 0
+
+
+def test_the_end_of_an_absence_does_not_say_that_it_goes_on() -> None:
+    text = 'metric = "host.heartbeat"\nabsent = "1m"\nrecover = "0s"\nsummary = "{host} has said nothing for {value}"'
+    engine = Engine(rules(f"[rule.silent]\n{text}"))
+    feed(engine, 0)
+    found = [one for second in range(0, 80, 10) for one in engine.tick(START + second)] + feed(engine, 80)
+    assert [one.summary for one in found] == ["h1 has said nothing for 1m", "host.heartbeat of h1 comes again"]

@@ -113,7 +113,7 @@ def history() -> list[Sample]:
 EXPECTED = [
     "2026-05-28 20:45:00  warning   fired         web-1/disk_full/mount=/  / of web-1 is 92 % full, 1.0 GiB are left",
     "2026-05-28 20:51:00  ok        resolved      web-1/disk_full/mount=/  / of web-1 is 70 % full, 1.0 GiB are left",
-    "2026-05-28 21:01:00  critical  fired         web-1/host_silent  web-1 has said nothing for 1m 2s",
+    "2026-05-28 21:02:00  critical  fired         web-1/host_silent  web-1 has said nothing for 2m 2s",
 ]
 
 

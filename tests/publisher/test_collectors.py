@@ -198,6 +198,29 @@ def test_memory_of_an_old_kernel_without_swap(bare: Any, read_message: Reader) -
     assert "oom_kills" not in details
 
 
+def arcstats(**values: int) -> str:
+    rows = "".join(f"{name:<32}4    {value}\n" for name, value in values.items())
+    return f"13 1 0x01 147 39984 5283647 93784270000000\nname                            type data\n{rows}"
+
+
+def test_what_zfs_would_give_back_is_available(bare: Any, read_message: Reader) -> None:
+    proc_of_a_machine(bare)
+    kib = 1024
+    bare.write("proc/spl/kstat/zfs/arcstats", arcstats(hits=9, c_min=50 * kib, c_max=900 * kib, size=250 * kib))
+    found = read_message(MemoryCollector(bare.machine))
+    assert (found["available_bytes"], found["used_percent"]) == (700 * kib, 30.0)
+    assert read_message(MemoryDetailsCollector(bare.machine))["cached_bytes"] == 550 * kib
+
+
+@pytest.mark.parametrize("values", [{"c_min": 90000, "size": 80000}, {"c_min": 90000}, {}])
+def test_zfs_that_has_nothing_to_give_back_changes_nothing(
+    bare: Any, read_message: Reader, values: dict[str, int]
+) -> None:
+    proc_of_a_machine(bare)
+    bare.write("proc/spl/kstat/zfs/arcstats", arcstats(**values))
+    assert read_message(MemoryCollector(bare.machine))["available_bytes"] == 500 * 1024
+
+
 def test_swap_is_counted_in_the_machines_pages(tree_of: Callable[[str], Any]) -> None:
     tree = tree_of("vm")
     assert tree.machine.page_bytes == 4096
