@@ -81,7 +81,7 @@ class Encoder:
             group = [samples[owner] for owner in owners]
             moments = [(sample.envelope.timestamp - _EPOCH) // _MILLISECOND for sample in group]
             rows = _own_rows(plan, group, owners, moments, encoded.rejected)
-            print_rows(plan.name, rows, encoded, has_flags=plan.has_flags)
+            print_rows(plan.name, rows, encoded, has_flags=plan.flags.in_any(rows.structs))
             if rows.bare:
                 continue
             for entries_of, part in parts:
@@ -92,7 +92,7 @@ class Encoder:
                 ]
                 if maps:
                     rows = _map_rows(part, maps, encoded.rejected)
-                    print_rows(part.name, rows, encoded, has_flags=part.has_flags)
+                    print_rows(part.name, rows, encoded, has_flags=part.flags.in_any(rows.structs))
         return encoded
 
 
@@ -111,15 +111,15 @@ def _own_rows(
             return Rows()
         rows = zip(group, owners, moments, strict=True)
         return _joined(_own_rows(plan, [sample], [owner], [moment], rejected) for sample, owner, moment in rows)
-    tails = [
+    ready = [
         b"%b%d" % (_context(head, envelope), envelope.sequence)
         if envelope.session != head.session or envelope.interval != head.interval
         else b"%b%d" % (head.context, envelope.sequence)
         for head, envelope in zip(heads, envelopes, strict=True)
     ]
     if texts:
-        tails = [b"%b,%b" % both if both[0] else both[1] for both in zip(texts, tails, strict=True)]
-    return Rows(owners, moments, structs, [head.start for head in heads], tails, bare=structs is whole)
+        ready = [b"%b,%b" % both if both[0] else both[1] for both in zip(texts, ready, strict=True)]
+    return Rows(owners, moments, structs, [head.start for head in heads], ready, bare=structs is whole)
 
 
 def _map_rows(plan: TablePlan, maps: Sequence[_Entries], rejected: list[RejectedLine]) -> Rows:
@@ -131,7 +131,7 @@ def _map_rows(plan: TablePlan, maps: Sequence[_Entries], rejected: list[Rejected
             rows.structs += entries.values()
             rows.owners += [owner] * len(entries)
             rows.moments += [moment] * len(entries)
-        rows.structs, rows.tails = _split(plan, rows.structs)
+        rows.structs, rows.ready = _split(plan, rows.structs)
     except UnstorableError as error:
         if len(maps) > 1:
             return _joined(_map_rows(plan, one, rejected) for one in ([item] for item in maps))
@@ -147,19 +147,18 @@ def _map_rows(plan: TablePlan, maps: Sequence[_Entries], rejected: list[Rejected
 def _joined(parts: Iterable[Rows]) -> Rows:
     whole = Rows()
     for part in parts:
-        part.tails = part.tails or [b""] * len(part.structs)
+        part.ready = part.ready or [b""] * len(part.structs)
         whole.owners += part.owners
         whole.moments += part.moments
         whole.structs += part.structs
         whole.heads += part.heads
-        whole.tails += part.tails
+        whole.ready += part.ready
     return whole
 
 
 def _split(plan: TablePlan, structs: list[Fields]) -> tuple[list[Fields], list[bytes]]:
     """Return the structs without maps and text, and their text as it stands in a line; no texts if there are none."""
-    strip = plan.strip
-    if strip is None or [strip(struct) for struct in structs].count(plan.nothing) == len(structs):
+    if not plan.others.in_any(structs):
         return structs, []
     numbers, texts = [], []
     for struct in structs:
@@ -169,7 +168,7 @@ def _split(plan: TablePlan, structs: list[Fields]) -> tuple[list[Fields], list[b
             )
         )
         stripped = copy(struct)
-        for name in plan.stripped:
+        for name in plan.others.names:
             setattr(stripped, name, UNSET)
         numbers.append(stripped)
     return numbers, texts if plan.texts else []

@@ -1,19 +1,19 @@
 """How the rows of each table become lines: what can be prepared once, is."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from operator import attrgetter
-from typing import Any
 
 from msgspec import UNSET
 
-from hostpulse.bus.fields import Table
+from hostpulse.bus.fields import Fields, Table
 
 from ..errors import TooManyEntriesError
 from ..limit import EntryLimit
 from .line_protocol import field_name, tag_value
 
-__all__ = ["Head", "Heads", "TablePlan"]
+__all__ = ["Head", "Heads", "Known", "TablePlan"]
 
 _REMEMBERED = 65_536  # heads of one table; beyond that they are made anew
 _REMEMBERED_BYTES = 8 << 20  # in all of them: a stranger's names are long
@@ -100,6 +100,22 @@ class Heads(dict[str | tuple[str, str], Head]):
         self._counted.add(entry)
 
 
+class Known:
+    """Tells of some attributes whether any of them is known.
+
+    Args:
+        names: of the attributes.
+    """
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self.names = names
+        self._getters = [attrgetter(name) for name in names]
+
+    def in_any(self, structs: Sequence[Fields]) -> bool:
+        """Return whether one of the structs has one of them."""
+        return any([get(struct) for struct in structs].count(UNSET) < len(structs) for get in self._getters)
+
+
 class TablePlan:
     """How the rows of a table become lines.
 
@@ -107,11 +123,9 @@ class TablePlan:
         name: of the table.
         heads: what its lines begin with.
         key: its key column; None in a subsystem's own table.
-        has_flags: whether a field is one.
-        strip: gets from a struct what is no number, its maps and text; None if it can have none.
-        nothing: what `strip` returns of a struct that has none.
-        texts: name, bytes of the name, and getter of each field that is text.
-        stripped: the names that `strip` gets.
+        flags: the fields that are flags.
+        others: those that are no numbers: maps and text.
+        texts: bytes of the name, and getter of each field that is text.
 
     Args:
         table: the table.
@@ -127,9 +141,6 @@ class TablePlan:
         self.key = table.key
         self.heads = Heads(table, limit=limit)
         names = {field.name: field_name(field.name) for field in table.fields}
-        self.has_flags = any(field.type is bool for field in table.fields)
+        self.flags = Known([field.name for field in table.fields if issubclass(field.type, bool)])
         self.texts = [(names[field.name], attrgetter(field.name)) for field in table.fields if field.type is str]
-        self.stripped = [*maps, *(field.name for field in table.fields if field.type is str)]
-        self.strip = attrgetter(*self.stripped) if self.stripped else None
-        # `attrgetter` of one name gives the value itself.
-        self.nothing: Any = UNSET if len(self.stripped) == 1 else (UNSET,) * len(self.stripped)
+        self.others = Known([*maps, *(field.name for field in table.fields if field.type is str)])

@@ -72,7 +72,7 @@ class _Plan:
                 whole.moments += one.moments
                 whole.structs += one.structs
                 whole.heads += one.heads
-                whole.tails += one.tails
+                whole.ready += one.ready
         return whole
 
     def _prepare(self, owners: Sequence[int], stored: Sequence[StoredRow]) -> Rows:
@@ -89,10 +89,10 @@ class _Plan:
         )
         if not self._texts:
             rows.structs = [numbers(*values) for _, _, values in stored]
-            rows.tails = self._marks * len(stored)
+            rows.ready = self._marks * len(stored)
             return rows
         rows.structs = [numbers(*values[:count]) for _, _, values in stored]
-        rows.tails = [
+        rows.ready = [
             b",".join(
                 [
                     *(
