@@ -74,8 +74,9 @@ class BothStores:
         self._connection.execute("BEGIN")
         self._builder.add(samples)
         for table in self._tables.values():
-            rows, _ = table.take()
-            self._connection.executemany(table.insert, rows)
+            taken = table.take()
+            if taken.rows:
+                self._connection.executemany(taken.insert, taken.rows)
             table.devices.forget()
         self._connection.execute("ROLLBACK")
         lines, _, rejected = self._encoder.encode(samples)

@@ -1,15 +1,15 @@
 """From samples to the rows of each table. This is the message path: what can be prepared once, is."""
 
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from operator import attrgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 from msgspec import UNSET
 
 from hostpulse.bus.codec import Sample
-from hostpulse.bus.fields import MAXIMUM_ENTRIES, Fields, Table
+from hostpulse.bus.fields import MAXIMUM_ENTRIES, Fields
 from hostpulse.bus.times import to_milliseconds
 
 from ..errors import TooManyDevicesError
@@ -17,9 +17,32 @@ from ..limit import EntryLimit
 from .devices import Devices
 from .schema import DEVICE_BITS, ENVELOPE, TableInfo, quoted
 
-__all__ = ["RowBuilder", "TableRows"]
+__all__ = ["RowBuilder", "TableRows", "Taken"]
 
 _session_of = lru_cache(maxsize=4096)(to_milliseconds)  # a host has one until its publisher starts anew
+
+
+class _Gathered(NamedTuple):
+    """What is known of rows that wait to be taken."""
+
+    ids: list[int]
+    envelopes: list[tuple[Any, ...]]
+    structs: list[Fields]
+
+
+class Taken(NamedTuple):
+    """The rows of one table that were gathered.
+
+    Attributes:
+        insert: statement that stores such a row. Two rows of one id are a sample that came again, or one from a clock
+            that was set back: what is there stays, what it lacks is taken from the newcomer.
+        rows: the id, and a value for each column that any of them knows.
+        refused: says which were refused; None if none were.
+    """
+
+    insert: str
+    rows: list[tuple[Any, ...]]
+    refused: TooManyDevicesError | None
 
 
 class TableRows:
@@ -33,17 +56,14 @@ class TableRows:
     Attributes:
         info: the table.
         devices: its devices.
-        insert: statement that stores a row. Two rows of one id are a sample that came again, or one from a clock that
-            was set back: what is there stays, what it lacks is taken from the newcomer.
     """
 
     def __init__(self, connection: sqlite3.Connection, info: TableInfo, maximum_entries: int | None) -> None:
         self.info = info
         self._maximum_entries = maximum_entries
         self.devices = Devices(connection, info, EntryLimit(maximum_entries))
-        self.insert = _insert_statement(info.table)
-        self.values_of = _values_getter(info.table)
-        self._rows: list[tuple[Any, ...]] = []
+        self._getters = [(field.name, attrgetter(field.name)) for field in info.table.fields]
+        self._gathered = _Gathered([], [], [])
         self._refused: TooManyDevicesError | None = None
 
     def add(self, moment: int, host: str, key: str, envelope: tuple[Any, ...], fields: Fields) -> None:
@@ -60,14 +80,30 @@ class TableRows:
         if number is None:
             self._refuse(host, key)
             return
-        values = [None if value is UNSET else value for value in self.values_of(fields)]
-        self._rows.append((moment << DEVICE_BITS | number, *envelope, *values))
+        ids, envelopes, structs = self._gathered
+        ids.append(moment << DEVICE_BITS | number)
+        envelopes.append(envelope)
+        structs.append(fields)
 
-    def take(self) -> tuple[list[tuple[Any, ...]], TooManyDevicesError | None]:
-        """Return the rows gathered since the last call, and what says which were refused."""
-        taken = self._rows, self._refused
-        self._rows, self._refused = [], None
-        return taken
+    def take(self) -> Taken:
+        """Return the rows gathered since the last call.
+
+        They are put together by columns: of those that a table has, a machine knows some.
+        """
+        (ids, envelopes, structs), refused = self._gathered, self._refused
+        self._gathered, self._refused = _Gathered([], [], []), None
+        if not ids:
+            return Taken("", [], refused)
+        columns: list[Sequence[Any]] = [ids, *zip(*envelopes, strict=True)]
+        names = [] if self.info.table.map is not None else [*ENVELOPE]
+        for name, value_of in self._getters:
+            values = [value_of(struct) for struct in structs]
+            unknown = values.count(UNSET)
+            if unknown == len(values):
+                continue
+            names.append(name)
+            columns.append([None if value is UNSET else value for value in values] if unknown else values)
+        return Taken(_insert_statement(self.info.table.name, tuple(names)), list(zip(*columns, strict=True)), refused)
 
     def _refuse(self, host: str, key: str) -> None:
         first = self._refused
@@ -120,21 +156,13 @@ class RowBuilder:
                         part.add(moment, host, key, (), entry)
 
 
-def _values_getter(table: Table) -> Callable[[Fields], Sequence[Any]]:
-    """Return what takes the values of a table from its struct, in the order of its fields."""
-    names = [field.name for field in table.fields]
-    if len(names) > 1:
-        return attrgetter(*names)  # in C, and twice as fast as asking for each
-    return lambda fields: [getattr(fields, name) for name in names]
-
-
-def _insert_statement(table: Table) -> str:
-    names = [*(ENVELOPE if table.map is None else ()), *(field.name for field in table.fields)]
+@lru_cache(maxsize=1024)
+def _insert_statement(table: str, names: tuple[str, ...]) -> str:
     columns = [quoted(name) for name in names]
     marks = ", ".join("?" * (len(columns) + 1))
     merged = ", ".join(f"{column} = coalesce({column}, excluded.{column})" for column in columns)
     action = f"UPDATE SET {merged}" if columns else "NOTHING"
     return (
-        f"INSERT INTO {quoted(table.name)} ({', '.join(('id', *columns))}) VALUES ({marks}) "  # noqa: S608 - TABLES
+        f"INSERT INTO {quoted(table)} ({', '.join(('id', *columns))}) VALUES ({marks}) "  # noqa: S608 - TABLES
         f"ON CONFLICT (id) DO {action}"
     )

@@ -118,13 +118,13 @@ class EmbeddedWriter:
         with self._changing() as parts:
             parts.builder.add(samples)
             for table in parts.tables.values():
-                rows, error = table.take()
-                if rows:
-                    parts.connection.executemany(table.insert, rows)
-                    parts.rollup.touch(table.info, rows)
-                    stored += len(rows)
-                if error is not None:
-                    refused.append(error)
+                taken = table.take()
+                if taken.rows:
+                    parts.connection.executemany(taken.insert, taken.rows)
+                    parts.rollup.touch(table.info, taken.rows)
+                    stored += len(taken.rows)
+                if taken.refused is not None:
+                    refused.append(taken.refused)
         return Written(stored, tuple(refused))
 
     def submit(self, samples: Sequence[Sample]) -> Future[Written]:
