@@ -24,8 +24,8 @@ from .support import Hostpulse, Running, eventually
 
 COOL, WARM, HOT = 40.0, 78.0, 93.0
 HIGH, CRITICAL = 80.0, 95.0  # the sensor's own limits; the rules begin 3 °C below
-INSTANCE = "web-1/sensor_hot/sensor=nct6775_board"
-STATE = "hostpulse/web-1/alert/sensor_hot/nct6775_board"
+INSTANCE = "web-1/sensor_hot/sensor=tmp102_board"
+STATE = "hostpulse/web-1/alert/sensor_hot/tmp102_board"
 SECRET = "a key of the tests"
 
 _RULES = """
@@ -55,7 +55,7 @@ class Sensor:
         self.sys = sys
         self._chip = sys / "class" / "hwmon" / "hwmon0"
         self._chip.mkdir(parents=True)
-        (self._chip / "name").write_text("nct6775\n")
+        (self._chip / "name").write_text("tmp102\n")
         (self._chip / "temp1_label").write_text("Board\n")
         (self._chip / "temp1_max").write_text(f"{HIGH * 1000:.0f}\n")
         (self._chip / "temp1_crit").write_text(f"{CRITICAL * 1000:.0f}\n")
@@ -144,7 +144,7 @@ class Sinks:
     def told_by_mail(self) -> list[str]:
         """Return what the subjects of the mails say, in order."""
         subjects = [str(mail["subject"]) for mail in self.mails]
-        assert all("nct6775_board of web-1" in subject for subject in subjects), subjects
+        assert all("tmp102_board of web-1" in subject for subject in subjects), subjects
         return [subject[1 : subject.index("]")] for subject in subjects]
 
 

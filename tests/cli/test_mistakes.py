@@ -297,7 +297,7 @@ def test_a_limit_on_the_size_of_files(hostpulse: Hostpulse) -> None:
 
     def limit() -> None:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (32_768, 32_768))  # the settings fit, in memory; a database does not
 
     line = last_line(hostpulse.run(*ARGUMENTS["consume"], preexec_fn=limit))
     assert str(hostpulse.history) in line
