@@ -12,6 +12,8 @@ from influxdb_client.rest import ApiException
 from hostpulse.consumer.storage.influxdb import InfluxOptions, InfluxWriter
 from hostpulse.consumer.storage.influxdb.connection import message_of
 
+from ...bus.clients import eventually
+
 MILLISECONDS: Any = "ms"
 NOW = round(time.time() * 1000)
 Count = Callable[[], int]
@@ -66,7 +68,7 @@ def test_422_stores_the_good_lines(write: Any, stored: Count, bad: bytes, said: 
     assert "partial write" in reason
     assert said in reason
     assert "dropped=1" in reason
-    assert stored() == 3
+    eventually(lambda: stored() == 3, seconds=20)  # a busy server was once seen to show two of them at first
 
 
 @pytest.mark.parametrize(
