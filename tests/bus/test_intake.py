@@ -335,6 +335,7 @@ def test_what_fails_in_the_background_comes_again(broker):
 
 def test_a_long_wait_for_the_store_does_not_end_the_connection(broker):
     """While something is taken in the background the broker is answered, and asked whether it is there."""
+    subscribe_and_leave(broker.options("store"))
     leave = threading.Event()
     collector = Backgrounding(broker.options("store", keepalive_seconds=1))
     collector.store = lambda _batch: assert_left(leave)
