@@ -12,12 +12,11 @@ from itertools import pairwise
 from pathlib import Path
 
 from hostpulse.bus.mqtt import MqttOptions, Publication
-from hostpulse.config.settings import Collect
 from hostpulse.publisher.clock import Clock
-from hostpulse.publisher.collectors import Choice
 from hostpulse.publisher.machine import Machine
 from hostpulse.publisher.service import PublisherOptions, PublisherService
 
+from ..publisher.conftest import default_choice
 from .air import Air
 from .animator import Animator
 from .kind import Boot, Kind
@@ -110,7 +109,7 @@ class _Recorder:
                 host=self._kind.name,
                 interval=_INTERVAL,
                 mqtt=MqttOptions(host="broker", port=1883, client_id="recorded", keepalive_seconds=_KEEPALIVE),
-                choice=_choice(),
+                choice=default_choice(),
                 data_dir=str(self._data),
             ),
             self._machine(animator, number),
@@ -221,15 +220,3 @@ def _joined(spans: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
         else:
             joined.append((begin, end))
     return joined
-
-
-def _choice() -> Choice:
-    """Return what is collected without settings of one's own."""
-    collect = Collect()
-    return Choice(
-        disable=collect.disable,
-        ignore_interfaces=collect.ignore_interfaces,
-        ignore_devices=collect.ignore_devices,
-        ignore_file_systems=collect.ignore_file_systems,
-        ignore_mounts=collect.ignore_mounts,
-    )
