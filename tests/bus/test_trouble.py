@@ -185,8 +185,10 @@ def test_two_clients_with_one_name(broker, caplog):
 def test_a_subscription_that_is_refused(caplog):
     with fake_broker(b"\x20\x02\0\0" + b"\x90\x04\0\1\1\x80") as port:
         options = MqttOptions(host=HOST, port=port, client_id="client")
-        with Collector(options, ["t/mine", "t/secret"]):
-            eventually(lambda: "refused" in caplog.text)
+        collector = Collector(options, ["t/mine", "t/secret"])
+        collector.start()
+        eventually(lambda: "refused" in caplog.text)
+        collector.stop()
         with Owner(options, subscriptions=["t/mine", "t/secret"]) as owner:
             owner.until(lambda: caplog.text.count("refused") == 2)
     lines = [record.message for record in caplog.records if record.levelno >= logging.WARNING]
