@@ -84,7 +84,7 @@ def bench_writing(options: InfluxOptions, count: int) -> None:
         encoder = Encoder()
         before = time.process_time()
         for batch in batches(samples, size):
-            encoder.encode(batch)
+            encoder.encode((batch,))
         encoding = time.process_time() - before
         with open_writer(options, retention=None, rollup_retention=None) as writer:
             wall, before = time.perf_counter(), time.process_time()

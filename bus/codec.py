@@ -4,6 +4,7 @@ A message is one JSON object: the envelope's fields, then those of its subsystem
 be trusted: it is bounded before it is parsed, and every fault is a `MessageError` that says what was wrong.
 """
 
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from math import isfinite
@@ -25,9 +26,20 @@ from .errors import (
 from .fields import Fields
 from .messages import SUBSYSTEMS
 from .times import format_timestamp
-from .topics import HostTopic, escape
+from .topics import HostTopic, escape, unescape
 
-__all__ = ["MAXIMUM_MESSAGE_BYTES", "NO_INTERVAL", "VERSION", "Envelope", "Sample", "decode", "encode"]
+__all__ = [
+    "MAXIMUM_MESSAGE_BYTES",
+    "NO_INTERVAL",
+    "VERSION",
+    "Envelope",
+    "Reader",
+    "Sample",
+    "decode",
+    "encode",
+    "latest_timestamp",
+    "reader",
+]
 
 VERSION = 1
 MAXIMUM_MESSAGE_BYTES = 128 * 1024
@@ -70,6 +82,10 @@ class Sample(Struct, frozen=True, gc=False):
 
     envelope: Envelope
     fields: Fields
+
+
+Reader = Callable[[bytes, datetime], Sample]
+"""Decodes the payloads of one topic; see `reader`."""
 
 
 class _Versioned(Struct):
@@ -176,39 +192,69 @@ def decode(topic: HostTopic, payload: bytes, *, now: datetime) -> Sample:
         now: aware; a sample from later than a day after it is refused.
 
     Raises:
-        MessageTooLargeError: over `MAXIMUM_MESSAGE_BYTES`.
         UnknownSubsystemError: the topic names none of ours.
+        MessageTooLargeError: over `MAXIMUM_MESSAGE_BYTES`.
         MalformedError: not JSON, or nested too deeply.
         WrongTypeError: a field is missing or not of its type.
         WrongVersionError: not version 1.
         WrongTopicError: host or subsystem of topic and message differ.
         TimestampError: sampled in the future or impossibly long ago.
     """
-    if len(payload) > MAXIMUM_MESSAGE_BYTES:
-        raise MessageTooLargeError(f"{len(payload)} bytes, a message has at most {MAXIMUM_MESSAGE_BYTES}")
-    decoder = _FIELDS.get(topic.leaf)
+    return reader(topic)(payload, latest_timestamp(now))
+
+
+def latest_timestamp(now: datetime) -> datetime:
+    """Return the latest moment that a sample may be from when it is some aware moment now."""
+    return min(now + _FUTURE, _LATEST)
+
+
+def reader(topic: HostTopic) -> Reader:
+    """Return what decodes the payloads of a topic, for those who get many of them.
+
+    It takes a payload and `latest_timestamp` of now, returns the sample and raises as `decode` does.
+    """
+    subsystem = topic.leaf
+    decoder = _FIELDS.get(subsystem)
     if decoder is None:
-        raise UnknownSubsystemError(f"there is no subsystem {topic.leaf[:64]!r}")
-    try:
-        envelope = _ENVELOPE.decode(payload)
-        if envelope.v != VERSION:
-            raise _wrong_version(envelope.v)
-        fields = decoder.decode(payload)
-    except msgspec.ValidationError as error:
-        _check_version(payload)  # another version may have another envelope
-        raise WrongTypeError(str(error)) from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise MalformedError(str(error)) from None
-    except RecursionError:
-        raise MalformedError("nested too deeply") from None
-    if envelope.subsystem != topic.leaf or escape(envelope.host) != topic.host:
-        raise WrongTopicError(
-            f"a message of {envelope.host!r} {envelope.subsystem!r} on the topic of {topic.host!r} {topic.leaf!r}"
-        )
-    timestamp = envelope.timestamp
-    if not (_OLDEST <= timestamp <= now + _FUTURE and timestamp <= _LATEST and _OLDEST <= envelope.session <= _LATEST):
-        raise TimestampError(f"sampled at {timestamp.isoformat()}, it is {now.isoformat(timespec='seconds')}")
-    return Sample(envelope, fields)
+        return _refuse_subsystem(subsystem)
+    decode_envelope, decode_fields = _ENVELOPE.decode, decoder.decode
+    host = unescape(topic.host)
+    spelled = escape(host) == topic.host  # else in a way of its own, which no message agrees with
+
+    def read(payload: bytes, latest: datetime) -> Sample:
+        if len(payload) > MAXIMUM_MESSAGE_BYTES:
+            raise MessageTooLargeError(f"{len(payload)} bytes, a message has at most {MAXIMUM_MESSAGE_BYTES}")
+        try:
+            envelope = decode_envelope(payload)
+            if envelope.v != VERSION:
+                raise _wrong_version(envelope.v)
+            fields = decode_fields(payload)
+        except msgspec.ValidationError as error:
+            _check_version(payload)  # another version may have another envelope
+            raise WrongTypeError(str(error)) from None
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise MalformedError(str(error)) from None
+        except RecursionError:
+            raise MalformedError("nested too deeply") from None
+        if envelope.host != host or envelope.subsystem != subsystem or not spelled:
+            raise WrongTopicError(
+                f"a message of {envelope.host!r} {envelope.subsystem!r} on the topic of {topic.host!r} {subsystem!r}"
+            )
+        if not (_OLDEST <= envelope.timestamp <= latest and _OLDEST <= envelope.session <= _LATEST):
+            raise TimestampError(
+                f"sampled at {envelope.timestamp.isoformat()} by a publisher of {envelope.session.isoformat()}; "
+                f"a sample is from {_OLDEST:%Y} or later, and none is from after {latest.isoformat(timespec='seconds')}"
+            )
+        return Sample(envelope, fields)
+
+    return read
+
+
+def _refuse_subsystem(subsystem: str) -> Reader:
+    def refuse(_payload: bytes, _latest: datetime) -> Sample:
+        raise UnknownSubsystemError(f"there is no subsystem {subsystem[:64]!r}")
+
+    return refuse
 
 
 def _wrong_version(version: int) -> WrongVersionError:

@@ -3,16 +3,16 @@
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import lru_cache
+from itertools import count
 from typing import Annotated, NamedTuple
 
 import msgspec
 
-from hostpulse.bus.codec import MAXIMUM_MESSAGE_BYTES, Sample, decode
+from hostpulse.bus.codec import MAXIMUM_MESSAGE_BYTES, Envelope, Reader, Sample, latest_timestamp, reader
 from hostpulse.bus.errors import (
     MalformedError,
     MessageError,
@@ -33,14 +33,17 @@ __all__ = ["NOTES", "Fault", "StoreRole"]
 
 _log = logging.getLogger(__name__)
 
-_NOT_SAMPLES = frozenset({"check", "replay"})  # other talk directly below a host
 NOTES = frozenset({"status", "info"})
 """What a host says about itself; the broker keeps the last of each and gives it at every connection."""
+
+_NO_SAMPLES = NOTES | {"check", "replay"}  # these are other talk directly below a host
 
 _STATUSES = {b"online": True, b"offline": False}
 _Moment = Annotated[datetime, msgspec.Meta(tz=True)]
 _REPORT_SECONDS = 60.0
 _UPKEEP_SECONDS = 0.25  # of every five; a slice takes some hundredths
+_REMEMBERED = 16_384  # topics; beyond that they are parsed anew
+_PIECE = 400  # messages, which with all that is made of them fit into the cache of one core
 _NEWEST = 16  # samples at the end of a batch; among them may be old ones that come late
 
 
@@ -68,20 +71,46 @@ class _Note(NamedTuple):
     sessions: Mapping[datetime, Mapping[str, int]] = {}
 
 
-class _Understood(NamedTuple):
+@dataclass(slots=True)
+class _Understood:
     """What is in a batch.
 
     Attributes:
-        samples: to be stored.
-        owners: the index of the message of each.
+        owners: the index of the message of each sample.
+        envelopes: of the samples; without a `Delivery` only of some at the end.
         notes: the last status and the last inventory on each topic, with the index of its message.
         faults: what cannot be used.
     """
 
-    samples: list[Sample]
-    owners: list[int]
-    notes: dict[bytes, tuple[int, _Note]]
-    faults: list[Fault]
+    owners: list[int] = field(default_factory=list)
+    envelopes: list[Envelope] = field(default_factory=list)
+    notes: dict[bytes, tuple[int, _Note]] = field(default_factory=dict)
+    faults: list[Fault] = field(default_factory=list)
+
+
+class _Readers(dict[bytes, Reader | None]):
+    """What decodes the messages of each topic, made when it is first asked for; None where they are no samples.
+
+    Args:
+        topics: the prefix.
+
+    Raises:
+        MessageError: when a topic is asked for that has no meaning.
+    """
+
+    def __init__(self, topics: Topics) -> None:
+        super().__init__()
+        self._topics = topics
+
+    def __missing__(self, name: bytes) -> Reader | None:
+        try:
+            topic = self._topics.parse(name.decode())
+        except UnicodeDecodeError:
+            raise WrongTopicError(f"topic {name[:100]!r} is not UTF-8") from None
+        if len(self) >= _REMEMBERED:
+            self.clear()
+        self[name] = read = None if topic.leaf in _NO_SAMPLES else reader(topic)
+        return read
 
 
 class _Begun(NamedTuple):
@@ -89,11 +118,11 @@ class _Begun(NamedTuple):
 
     Attributes:
         understood: what is in it.
-        work: stores its samples; None if it has none.
+        work: stores its samples.
     """
 
     understood: _Understood
-    work: Future[Written] | None
+    work: Future[Written]
 
 
 class StoreRole:
@@ -132,7 +161,7 @@ class StoreRole:
         self._wall = wall
         self._monotonic = monotonic
         self._inventory = msgspec.json.Decoder(Inventory)
-        self._parse = lru_cache(maxsize=16_384)(lambda topic: topics.parse(topic.decode()))
+        self._readers = _Readers(topics)
         self._next_report = 0.0
         self._unreported = 0
         self._last: DeadLetter | None = None
@@ -161,7 +190,7 @@ class StoreRole:
             OSError: the unusable messages could not be put into the dead-letter file.
         """
         begun = self._begin(batch)
-        if begun.work is None or begun.work.done():
+        if begun.work.done():
             self._finish(batch, begun)
             return None
         return Taking(begun.work, lambda: self._finish(batch, begun))
@@ -182,20 +211,21 @@ class StoreRole:
         self._hosts.load()
         if self._delivery is not None:
             self._delivery.begin()
-        understood = self._understand(batch)
-        return _Begun(understood, self._writer.submit(understood.samples) if understood.samples else None)
+        understood = _Understood()
+        return _Begun(understood, self._writer.submit(self._samples(batch, understood)))
 
     def _end(self, begun: _Begun) -> list[Fault]:
         """Wait until a batch is stored; return what cannot be."""
-        (samples, owners, notes, faults), work = begun
-        if work is not None:
-            written = work.result()
-            self._note_stored(samples, written.rows)
-            _log.debug("stored %d samples", len(samples))
-            for refusal in written.refused:
-                self._refuse(refusal)
-            faults += _faults_of(written.rejected, owners)
-        for index, note in notes.values():
+        understood, work = begun
+        faults = understood.faults
+        written = work.result()
+        if understood.envelopes:
+            self._note_stored(understood.envelopes, written.rows)
+            _log.debug("stored %d samples", len(understood.owners))
+        for refusal in written.refused:
+            self._refuse(refusal)
+        faults += _faults_of(written.rejected, understood.owners)
+        for index, note in understood.notes.values():
             if self._delivery is not None:
                 if note.online is not None:
                     self._delivery.heard(note.host, online=note.online)
@@ -221,12 +251,12 @@ class StoreRole:
             self._report()
         self.received += len(batch.topics)
 
-    def _note_stored(self, samples: list[Sample], rows: int) -> None:
+    def _note_stored(self, envelopes: list[Envelope], rows: int) -> None:
         self.stored_rows += rows
-        newest = max(sample.envelope.timestamp for sample in samples[-_NEWEST:])
+        newest = max(envelope.timestamp for envelope in envelopes[-_NEWEST:])
         self.lag_seconds = max(0.0, self._wall() - newest.timestamp())
         if self._delivery is not None:
-            self._delivery.stored(samples)
+            self._delivery.stored(envelopes)
 
     def idle(self) -> None:
         """Do slices of the store's upkeep, for a short while; what keeps it from that is said once, and tried again."""
@@ -249,36 +279,49 @@ class StoreRole:
         self._next_report = 0.0
         self._report()
 
-    def _understand(self, batch: Batch) -> _Understood:
-        now = datetime.fromtimestamp(self._wall(), UTC)
-        known = self._hosts.known
-        samples, owners, notes, faults = understood = _Understood([], [], {}, [])
-        for index, (name, payload) in enumerate(zip(batch.topics, batch.payloads, strict=True)):
+    def _samples(self, batch: Batch, understood: _Understood) -> Iterator[list[Sample]]:
+        """Yield the samples of a batch, a piece at a time."""
+        for first in range(0, len(batch.topics), _PIECE):
+            samples = self._understand(batch, first, understood)
+            if not samples:
+                continue
+            envelopes = [sample.envelope for sample in samples]
+            if self._delivery is None:
+                understood.envelopes = envelopes
+            else:
+                understood.envelopes += envelopes
+            yield samples
+
+    def _understand(self, batch: Batch, first: int, understood: _Understood) -> list[Sample]:
+        """Return the samples of a piece of a batch, and put down what else there is in it."""
+        latest = latest_timestamp(datetime.fromtimestamp(self._wall(), UTC))
+        readers, known, retained = self._readers, self._hosts.known, batch.retained
+        samples: list[Sample] = []
+        owners = understood.owners
+        piece = slice(first, first + _PIECE)
+        for index, name, payload in zip(count(first), batch.topics[piece], batch.payloads[piece]):
             try:
-                topic = self._topic(name)
-                if topic.leaf in NOTES:
-                    note = self._note(topic, payload)
-                    if note is not None:
-                        if note.host not in known:
-                            self._hosts.admit(note.host)
-                        notes[name] = index, note
-                elif topic.leaf in _NOT_SAMPLES or index in batch.retained:
-                    continue  # a sample that the broker kept is one that somebody made it keep, and came before
-                else:
-                    sample = decode(topic, payload, now=now)
+                read = readers[name]
+                if read is None:
+                    self._understand_other(index, name, payload, understood)
+                elif index not in retained:  # a sample that somebody made the broker keep came before
+                    sample = read(payload, latest)
                     if sample.envelope.host not in known:
                         self._hosts.admit(sample.envelope.host)
                     samples.append(sample)
                     owners.append(index)
             except MessageError as error:
-                faults.append(Fault(index, error))
-        return understood
+                understood.faults.append(Fault(index, error))
+        return samples
 
-    def _topic(self, name: bytes) -> HostTopic:
-        try:
-            return self._parse(name)
-        except UnicodeDecodeError:
-            raise WrongTopicError(f"topic {name[:100]!r} is not UTF-8") from None
+    def _understand_other(self, index: int, name: bytes, payload: bytes, understood: _Understood) -> None:
+        """Take what is no sample: a note, or talk that is not for us."""
+        topic = self._topics.parse(name.decode())
+        note = self._note(topic, payload) if topic.leaf in NOTES else None
+        if note is not None:
+            if note.host not in self._hosts.known:
+                self._hosts.admit(note.host)
+            understood.notes[name] = index, note
 
     def _note(self, topic: HostTopic, payload: bytes) -> _Note | None:
         """Return what a host's status or inventory says; None for a retained message that was cleared.

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Protocol
 
-from hostpulse.bus.codec import Sample
+from hostpulse.bus.codec import Envelope
 from hostpulse.bus.messages import SUBSYSTEMS
 from hostpulse.bus.replay import ReplayRequest, encode_replay_request
 from hostpulse.bus.topics import Topics
@@ -147,14 +147,14 @@ class Delivery:
         with self._history.silent():  # what keeps it from being read may keep us from storing, which says so itself
             self._ignorant = not self._learn()
 
-    def stored(self, samples: Sequence[Sample]) -> None:
-        """Note what was stored, one sample at least."""
+    def stored(self, envelopes: Sequence[Envelope]) -> None:
+        """Note whose samples were stored, one at least."""
         if self._group is None:
             if self._ignorant:
                 self._ignorant = False
                 self._learn()
-            self._tracker.add(samples)
-            self._account.reached = max(sample.envelope.timestamp for sample in samples[-_NEWEST:])
+            self._tracker.add(envelopes)
+            self._account.reached = max(envelope.timestamp for envelope in envelopes[-_NEWEST:])
 
     def heard(self, host: str, *, online: bool) -> None:
         """Note what the status of a host says."""

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import NamedTuple
 
-from hostpulse.bus.codec import Sample
+from hostpulse.bus.codec import Envelope
 from hostpulse.bus.messages import EVENT, FROM_CONSUMERS
 
 from .runs import Gap, Runs
@@ -123,11 +123,10 @@ class Tracker:
         self.tails: list[Tail] = []
         self.broken: dict[tuple[str, str], Stream] = {}
 
-    def add(self, samples: Iterable[Sample]) -> None:
+    def add(self, envelopes: Iterable[Envelope]) -> None:
         """Note messages that are stored. This is the message path: mostly each is the one after the last."""
         stream_of = self._streams.get
-        for sample in samples:
-            envelope = sample.envelope
+        for envelope in envelopes:
             stream = stream_of((envelope.host, envelope.subsystem))
             if stream is not None:
                 top = stream.top

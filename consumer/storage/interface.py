@@ -355,10 +355,14 @@ class Writer(Protocol):
         """
         ...
 
-    def submit(self, samples: Sequence[Sample]) -> Future[Written]:
+    def submit(self, pieces: Iterable[Sequence[Sample]]) -> Future[Written]:
         """Begin to store a batch as `write` does; what is submitted is stored in its order, one after the other.
 
         A store that has to be waited for does it in the background, and the next batch may be submitted meanwhile.
+
+        Args:
+            pieces: of the batch, which may be made while they are taken: what is small enough for the cache of a
+                processor is made and used up there. All are taken on return.
 
         Returns:
             What becomes of it, or the error of `write`; one that is known at once is raised instead.

@@ -1,4 +1,4 @@
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from datetime import UTC, datetime
 from pathlib import Path
@@ -39,9 +39,9 @@ class FakeWriter:
         self.samples += samples
         return self.written
 
-    def submit(self, samples: Sequence[Sample]) -> Future[Written]:
+    def submit(self, pieces: Iterable[Sequence[Sample]]) -> Future[Written]:
         work: Future[Written] = Future()
-        work.set_result(self.write(samples))
+        work.set_result(self.write([sample for piece in pieces for sample in piece]))
         return work
 
     def note_host(self, host: str, *, online: bool | None = None, info: str | None = None) -> None:

@@ -205,8 +205,12 @@ import os, signal, sys, msgspec
 from hostpulse.consumer.service import ConsumerOptions, StoreService
 service = StoreService(msgspec.json.decode(sys.stdin.buffer.read(), type=ConsumerOptions))
 submit = service._writer.submit
-def store_and_die(samples):
-    submit(samples).result()
+def store_and_die(pieces):
+    samples = [sample for piece in pieces for sample in piece]
+    work = submit([samples])
+    if not samples:  # a batch of notes
+        return work
+    work.result()
     print(len(samples), flush=True)
     os.kill(os.getpid(), signal.SIGKILL)
 service._writer.submit = store_and_die

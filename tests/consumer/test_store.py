@@ -103,6 +103,24 @@ UNUSABLE = [
 ]
 
 
+def test_a_batch_of_many_pieces_is_one(
+    role: StoreRole, writer: FakeWriter, batch: MakeBatch, dead_letters: DeadLetterFile
+) -> None:
+    pairs = [(CPU, message(sequence=number)) for number in range(1, 1001)]
+    broken = (0, 399, 400, 801, 999)
+    for index in broken:
+        pairs[index] = (CPU, b"%d" % index)
+    rejected = (600, 998)
+    stored = [index for index in range(1000) if index not in broken]
+    writer.written = Written(
+        993, rejected=tuple(RejectedLine(stored.index(index), b"cpu", UnstorableError("no")) for index in rejected)
+    )
+    role.take(batch(*pairs))
+    assert [sample.envelope.sequence for sample in writer.samples] == [index + 1 for index in stored]
+    kept = [base64.b64decode(letter["payload"]) for letter in letters(dead_letters)]
+    assert kept == [pairs[index][1] for index in sorted((*broken, *rejected))]
+
+
 @pytest.mark.parametrize(("topic", "payload", "kind"), UNUSABLE)
 def test_what_cannot_be_used_is_set_aside_and_the_rest_is_stored(
     topic: str | bytes,

@@ -8,7 +8,7 @@ import math
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from types import MappingProxyType, TracebackType
@@ -79,14 +79,14 @@ class BothStores:
                 self._connection.executemany(taken.insert, taken.rows)
             table.devices.forget()
         self._connection.execute("ROLLBACK")
-        lines, _, rejected = self._encoder.encode(samples)
+        lines, _, rejected = self._encoder.encode((samples,))
         for line in lines:
             check_line(line)
         return Written(len(lines), rejected=tuple(rejected))
 
-    def submit(self, samples: Sequence[Sample]) -> Future[Written]:
+    def submit(self, pieces: Iterable[Sequence[Sample]]) -> Future[Written]:
         work: Future[Written] = Future()
-        work.set_result(self.write(samples))
+        work.set_result(self.write([sample for piece in pieces for sample in piece]))
         return work
 
     def hosts(self, now: float) -> set[str] | None:

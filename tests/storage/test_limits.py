@@ -101,8 +101,8 @@ def test_what_was_counted_is_not_counted_again_when_it_is_no_longer_remembered(
     monkeypatch.setattr("hostpulse.consumer.storage.influxdb.plans._REMEMBERED", 2)
     encoder = Encoder(maximum_entries=5)
     for _ in range(5):
-        assert not encoder.encode([sample("disk", START, mount=mounts(*"abcde"))]).rejected
-    assert len(encoder.encode([sample("disk", START, mount=mounts(*"abcdef"))]).rejected) == 1
+        assert not encoder.encode([[sample("disk", START, mount=mounts(*"abcde"))]]).rejected
+    assert len(encoder.encode([[sample("disk", START, mount=mounts(*"abcdef"))]]).rejected) == 1
 
 
 def test_what_is_remembered_is_bounded_in_bytes_and_all_entries_of_a_table_in_number(
@@ -112,7 +112,7 @@ def test_what_is_remembered_is_bounded_in_bytes_and_all_entries_of_a_table_in_nu
     monkeypatch.setattr("hostpulse.consumer.storage.influxdb.plans._COUNTED", 20)
     encoder = Encoder(maximum_entries=100)
     for number in range(25):
-        encoded = encoder.encode([sample("disk", START, f"h{number}", mount=mounts("x" * 100))])
+        encoded = encoder.encode([[sample("disk", START, f"h{number}", mount=mounts("x" * 100))]])
         assert len(encoded.rejected) == (number >= 20)
     (_, plan), *_ = [part for part in encoder._plans["disk"][1] if part[1].name == "disk_mount"]
     assert len(plan.heads) < 6

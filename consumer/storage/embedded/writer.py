@@ -2,8 +2,9 @@
 
 import contextlib
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future
+from itertools import chain
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
@@ -127,14 +128,15 @@ class EmbeddedWriter:
                     refused.append(taken.refused)
         return Written(stored, tuple(refused))
 
-    def submit(self, samples: Sequence[Sample]) -> Future[Written]:
+    def submit(self, pieces: Iterable[Sequence[Sample]]) -> Future[Written]:
         """Store a batch as `write` does: here it is done on return.
 
         Raises:
             StorageError: nothing of the batch is stored; it can be written again.
         """
         stored: Future[Written] = Future()
-        stored.set_result(self.write(samples))
+        samples = list(chain.from_iterable(pieces))  # outside the transaction: making them may take a while, or fail
+        stored.set_result(self.write(samples) if samples else Written(0))
         return stored
 
     def hosts(self, now: float) -> set[str]:

@@ -70,15 +70,27 @@ class Encoder:
             for subsystem, parts in maps.items()
         }
 
-    def encode(self, samples: Sequence[Sample]) -> Encoded:
-        """Return the lines of samples, and what cannot be one."""
+    def encode(self, pieces: Iterable[Sequence[Sample]]) -> Encoded:
+        """Return the lines of samples, and what cannot be one.
+
+        Args:
+            pieces: of the samples; each is done with before the next is asked for.
+        """
         encoded = Encoded([], [], [])
+        first = 0
+        for samples in pieces:
+            self._encode(samples, first, encoded)
+            first += len(samples)
+        return encoded
+
+    def _encode(self, samples: Sequence[Sample], first: int, encoded: Encoded) -> None:
         groups: defaultdict[str, list[int]] = defaultdict(list)
         for index, sample in enumerate(samples):
             groups[sample.envelope.subsystem].append(index)
-        for subsystem, owners in groups.items():
+        for subsystem, indices in groups.items():
             plan, parts = self._plans[subsystem]
-            group = [samples[owner] for owner in owners]
+            group = [samples[index] for index in indices]
+            owners = [first + index for index in indices] if first else indices
             moments = [(sample.envelope.timestamp - _EPOCH) // _MILLISECOND for sample in group]
             rows = _own_rows(plan, group, owners, moments, encoded.rejected)
             print_rows(plan.name, rows, encoded, has_flags=plan.flags.in_any(rows.structs))
@@ -93,7 +105,6 @@ class Encoder:
                 if maps:
                     rows = _map_rows(part, maps, encoded.rejected)
                     print_rows(part.name, rows, encoded, has_flags=part.flags.in_any(rows.structs))
-        return encoded
 
 
 def _own_rows(
@@ -111,15 +122,19 @@ def _own_rows(
             return Rows()
         rows = zip(group, owners, moments, strict=True)
         return _joined(_own_rows(plan, [sample], [owner], [moment], rejected) for sample, owner, moment in rows)
-    ready = [
-        b"%b%d" % (_context(head, envelope), envelope.sequence)
-        if envelope.session != head.session or envelope.interval != head.interval
-        else b"%b%d" % (head.context, envelope.sequence)
+    numbered = [
+        head.numbered
+        if envelope.session == head.session and envelope.interval == head.interval
+        else _number(head, envelope)
         for head, envelope in zip(heads, envelopes, strict=True)
     ]
     if texts:
-        ready = [b"%b,%b" % both if both[0] else both[1] for both in zip(texts, ready, strict=True)]
-    return Rows(owners, moments, structs, [head.start for head in heads], ready, bare=structs is whole)
+        numbered = [
+            b"%b%b,%b" % (head.start, text, begin.removeprefix(head.start)) if text else begin
+            for head, text, begin in zip(heads, texts, numbered, strict=True)
+        ]
+    sequences = [envelope.sequence for envelope in envelopes]
+    return Rows(owners, moments, structs, numbered, sequences, bare=structs is whole)
 
 
 def _map_rows(plan: TablePlan, maps: Sequence[_Entries], rejected: list[RejectedLine]) -> Rows:
@@ -147,11 +162,13 @@ def _map_rows(plan: TablePlan, maps: Sequence[_Entries], rejected: list[Rejected
 def _joined(parts: Iterable[Rows]) -> Rows:
     whole = Rows()
     for part in parts:
-        part.ready = part.ready or [b""] * len(part.structs)
+        if not part.sequences:
+            part.ready = part.ready or [b""] * len(part.structs)
         whole.owners += part.owners
         whole.moments += part.moments
         whole.structs += part.structs
         whole.heads += part.heads
+        whole.sequences += part.sequences
         whole.ready += part.ready
     return whole
 
@@ -174,9 +191,9 @@ def _split(plan: TablePlan, structs: list[Fields]) -> tuple[list[Fields], list[b
     return numbers, texts if plan.texts else []
 
 
-def _context(head: Head, envelope: Envelope) -> bytes:
-    """Return the fields that are the same in all messages of a session, and remember them."""
+def _number(head: Head, envelope: Envelope) -> bytes:
+    """Return the begin of lines with what is the same in all messages of a session, and remember it."""
     session = to_milliseconds(envelope.session)
     head.session, head.interval = envelope.session, envelope.interval
-    head.context = b"session=%d,interval=%b,sequence=" % (session, _encode_json(envelope.interval))
-    return head.context
+    head.numbered = b"%bsession=%d,interval=%b,sequence=" % (head.start, session, _encode_json(envelope.interval))
+    return head.numbered

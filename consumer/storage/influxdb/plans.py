@@ -28,13 +28,13 @@ class Head:
         start: measurement and tags, up to the fields.
         session: of the messages that came last.
         interval: of them.
-        context: both as fields.
+        numbered: the start with both as fields, up to the number of the message.
     """
 
     start: bytes
     session: datetime | None = None
     interval: float = 0
-    context: bytes = b""
+    numbered: bytes = b""
 
 
 class Heads(dict[str | tuple[str, str], Head]):

@@ -31,7 +31,7 @@ class Encoded(NamedTuple):
     """Lines of a batch.
 
     Attributes:
-        lines: without their newlines, those of a table together.
+        lines: without their newlines.
         owners: index of the sample or row of each.
         rejected: what cannot be a line.
     """
@@ -50,7 +50,8 @@ class Rows:
         moments: milliseconds since the epoch.
         structs: its fields that are numbers.
         heads: what stands before them.
-        ready: fields that are lines already, to stand before the others; empty if no row has any.
+        sequences: numbers that end the heads; empty if they end without one.
+        ready: fields that are lines already, to stand before the others; empty if no row has any, or with `sequences`.
         bare: whether it is known that no struct had maps or text.
     """
 
@@ -58,6 +59,7 @@ class Rows:
     moments: list[int] = field(default_factory=list)
     structs: list[Any] = field(default_factory=list)
     heads: list[bytes] = field(default_factory=list)
+    sequences: list[int] = field(default_factory=list)
     ready: list[bytes] = field(default_factory=list)
     bare: bool = False
 
@@ -73,7 +75,14 @@ def print_rows(table: str, rows: Rows, encoded: Encoded, *, has_flags: bool) -> 
     """
     for first in range(0, len(rows.structs), _PRINTED_AT_ONCE):
         part = slice(first, first + _PRINTED_AT_ONCE)
-        some = Rows(rows.owners[part], rows.moments[part], rows.structs[part], rows.heads[part], rows.ready[part])
+        some = Rows(
+            rows.owners[part],
+            rows.moments[part],
+            rows.structs[part],
+            rows.heads[part],
+            rows.sequences[part],
+            rows.ready[part],
+        )
         _print_some(table, some, encoded, has_flags=has_flags)
 
 
@@ -87,7 +96,10 @@ def _print_some(table: str, rows: Rows, encoded: Encoded, *, has_flags: bool) ->
         _print_one_by_one(table, rows, pieces, encoded)
         return
     encoded.owners.extend(rows.owners)
-    if rows.ready:
+    if rows.sequences:
+        numbered = zip(rows.heads, rows.sequences, pieces, rows.moments, strict=True)
+        encoded.lines.extend([b"%b%d%b %d" % row for row in numbered])
+    elif rows.ready:
         whole = zip(rows.heads, rows.ready, pieces, rows.moments, strict=True)
         encoded.lines.extend([b"%b%b%b %d" % row for row in whole])
     else:
@@ -97,7 +109,7 @@ def _print_some(table: str, rows: Rows, encoded: Encoded, *, has_flags: bool) ->
 
 def _print_one_by_one(table: str, rows: Rows, pieces: list[bytes], encoded: Encoded) -> None:
     """Add the lines of rows of which some say nothing, or what no line can."""
-    ready = rows.ready or [b""] * len(pieces)
+    ready = [b"%d" % number for number in rows.sequences] or rows.ready or [b""] * len(pieces)
     for owner, head, first, piece, moment in zip(rows.owners, rows.heads, ready, pieces, rows.moments, strict=True):
         line = b"%b%b %d" % (head, b",".join(filter(None, (first, piece[1:]))) or PRESENT_FIELD, moment)
         if _NOT_FINITE.replace(b":", b"=") in piece:

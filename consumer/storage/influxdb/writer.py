@@ -3,7 +3,7 @@
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -167,15 +167,15 @@ class InfluxWriter:
             StorageUnavailableError: not now; write it again, after `retry_after` if that is given.
             StorageError: not until a person mends something; write it again.
         """
-        return self.submit(samples).result()
+        return self.submit((samples,)).result()
 
-    def submit(self, samples: Sequence[Sample]) -> Future[Written]:
+    def submit(self, pieces: Iterable[Sequence[Sample]]) -> Future[Written]:
         """Make lines of a batch, and store them in the background.
 
         Returns:
             What `write` returns or raises.
         """
-        return self._parts.worker.submit(_written, self._encoder.encode(samples), self._send)
+        return self._parts.worker.submit(_written, self._encoder.encode(pieces), self._send)
 
     def write_rows(self, block: StoredRows) -> Written:
         """Store rows that come from another store; acknowledged by the server on return.

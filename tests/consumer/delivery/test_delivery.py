@@ -11,7 +11,7 @@ from influxdb_client.domain.authorization import Authorization
 from influxdb_client.domain.permission import Permission
 from influxdb_client.domain.permission_resource import PermissionResource
 
-from hostpulse.bus.codec import NO_INTERVAL, Sample, decode, encode
+from hostpulse.bus.codec import NO_INTERVAL, decode, encode
 from hostpulse.bus.messages import Consumer, Event
 from hostpulse.bus.mqtt import Batch
 from hostpulse.bus.replay import decode_replay_request
@@ -28,7 +28,7 @@ from hostpulse.consumer.stores import HISTORY_FILE
 
 from ...influxdb import InfluxServer
 from ..conftest import NOW, Clock, message
-from .test_tracker import sample, seen
+from .test_tracker import envelope, seen
 
 SESSION = datetime.fromtimestamp(NOW - 3600, UTC)
 
@@ -296,8 +296,7 @@ def test_a_token_that_may_only_write_is_said_once_and_losses_are_seen_while_it_r
         patience=Patience(grace=10.0, waits=(20.0,)),
     )
     delivery.begin()
-    samples: list[Sample] = [sample(seen(number)) for number in (1, 2, 9)]
-    delivery.stored(samples)
+    delivery.stored([envelope(seen(number)) for number in (1, 2, 9)])
     delivery.heard("web-1", online=True)
     for _ in range(30):
         clock.seconds += 5

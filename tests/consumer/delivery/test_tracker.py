@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hostpulse.bus.codec import NO_INTERVAL, Envelope, Sample
-from hostpulse.bus.messages import SUBSYSTEMS
+from hostpulse.bus.codec import NO_INTERVAL, Envelope
 from hostpulse.consumer.delivery import tracker as tracker_module
 from hostpulse.consumer.delivery.account import ACCOUNT_FILE, AccountFile, read_account
 from hostpulse.consumer.delivery.runs import MOST_RUNS, Run, Runs, Wait
@@ -27,8 +26,8 @@ def seen(sequence: int, *, host: str = "web-1", subsystem: str = "cpu", session:
     return Seen(host, subsystem, session, sequence, at, 2.0)
 
 
-def sample(one: Seen) -> Sample:
-    envelope = Envelope(
+def envelope(one: Seen) -> Envelope:
+    return Envelope(
         v=1,
         host=one.host,
         subsystem=one.subsystem,
@@ -37,7 +36,6 @@ def sample(one: Seen) -> Sample:
         session=one.session,
         interval=one.interval or 2.0,
     )
-    return Sample(envelope, SUBSYSTEMS[one.subsystem]())
 
 
 def missing(tracker: Tracker) -> set[tuple[str, str, datetime, int]]:
@@ -115,7 +113,7 @@ def test_the_tracker_misses_what_a_model_misses(
             model.setdefault(key, set()).add(number)
         found = [seen(number, host=host, subsystem=name, session=at) for host, name, at, number in batch]
         if index in straight:
-            tracker.add(map(sample, found))
+            tracker.add(map(envelope, found))
         else:
             for one in found:
                 tracker.note(one)
@@ -159,8 +157,8 @@ def event(sequence: int, *, days: float, session: datetime = START) -> Seen:
 def test_events_say_nothing_of_when_their_host_was_met() -> None:
     """The journal of a consumer is older than the publisher's start, which it must not be asked for from its begin."""
     tracker = Tracker()
-    tracker.add([sample(seen(500, session=SESSIONS[1])), sample(event(70, days=1))])
-    tracker.add([sample(seen(900, subsystem="memory", session=SESSIONS[1]))])
+    tracker.add([envelope(seen(500, session=SESSIONS[1])), envelope(event(70, days=1))])
+    tracker.add([envelope(seen(900, subsystem="memory", session=SESSIONS[1]))])
     assert missing(tracker) == set()
 
 
@@ -181,7 +179,7 @@ def test_a_journal_is_not_asked_for_from_its_begin_because_its_host_was_known_be
 
 def test_events_announce_no_next_one_so_that_no_end_of_theirs_is_guessed() -> None:
     tracker = Tracker()
-    tracker.add([sample(event(1, days=1)), sample(event(1, days=400, session=SESSIONS[1]))])
+    tracker.add([envelope(event(1, days=1)), envelope(event(1, days=400, session=SESSIONS[1]))])
     assert tracker.tails == []
     tracker.note(seen(1))
     tracker.expect("web-1", SESSIONS[1], {"event": 7})  # a publisher has none

@@ -76,7 +76,7 @@ def test_an_independent_parser_reads_what_was_written(batch: list[Any], sample: 
                     rejected.append(index)
                 else:
                     expected.append((index, table.name, {"host": host, table.key or "": key}, entry or {"present": 1}))
-    encoded = Encoder().encode(samples)
+    encoded = Encoder().encode([samples])
     assert sorted(line.index for line in encoded.rejected) == rejected
     found = []
     for owner, line in zip(encoded.owners, encoded.lines, strict=True):
@@ -126,13 +126,12 @@ def test_names_that_no_field_can_have(name: str) -> None:
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_a_number_that_is_none_rejects_its_row_alone(value: float, sample: Make) -> None:
-    encoded = Encoder().encode(
-        [
-            sample("cpu", START, user_percent=1.0),
-            sample("cpu", START + 1, user_percent=value, core={"0": CpuCore(utilization_percent=2.0)}),
-            sample("cpu", START + 2, core={"0": CpuCore(utilization_percent=value), "1": CpuCore(frequency_hertz=3)}),
-        ]
-    )
+    first = [
+        sample("cpu", START, user_percent=1.0),
+        sample("cpu", START + 1, user_percent=value, core={"0": CpuCore(utilization_percent=2.0)}),
+    ]
+    cores = {"0": CpuCore(utilization_percent=value), "1": CpuCore(frequency_hertz=3)}
+    encoded = Encoder().encode([[*first, sample("cpu", START + 2, core=cores)]])
     assert [(line.index, line.error.kind) for line in encoded.rejected] == [(1, "unstorable"), (2, "unstorable")]
     assert encoded.owners == [0, 2, 1, 2]
     assert [line.partition(b",")[0] for line in encoded.lines] == [b"cpu", b"cpu", b"cpu_core", b"cpu_core"]
@@ -141,7 +140,7 @@ def test_a_number_that_is_none_rejects_its_row_alone(value: float, sample: Make)
 def test_one_bad_entry_leaves_the_others(sample: Make) -> None:
     mounts = {"/": DiskMount(used_bytes=1), "/a\n": DiskMount(used_bytes=2), "/b": DiskMount(state="o\tk")}
     encoded = Encoder().encode(
-        [sample("disk", START, mount=mounts), sample("disk", START + 1, mount={"/c": DiskMount()})]
+        [[sample("disk", START, mount=mounts), sample("disk", START + 1, mount={"/c": DiskMount()})]]
     )
     assert [(line.index, line.line) for line in encoded.rejected] == [
         (0, b"disk_mount,alpha,/a\n"),
@@ -157,16 +156,25 @@ def test_one_bad_entry_leaves_the_others(sample: Make) -> None:
 def test_a_host_of_another_session_has_that_session(sample: Make) -> None:
     first, second = sample("cpu", START, sequence=8), sample("cpu", START + 1, sequence=1)
     second.envelope.session = second.envelope.timestamp
-    lines = Encoder().encode([first, second, first]).lines
+    lines = Encoder().encode([[first, second], [first]]).lines
     sessions = [parse_line(line.decode())["fields"]["session"] for line in lines]
     assert sessions == [SESSION, START + 1, SESSION]
+
+
+def test_pieces_of_a_batch_are_counted_on(sample: Make) -> None:
+    good, bad = sample("cpu", START, user_percent=1.0), sample("cpu", START, user_percent=math.inf)
+    mount = sample("disk", START, mount={"/": DiskMount(used_bytes=1)})
+    encoded = Encoder().encode([[good, bad], [mount], [], [good, bad]])
+    assert [line.index for line in encoded.rejected] == [1, 4]
+    assert encoded.owners == [0, 2, 2, 3]
+    assert len(encoded.lines) == 4
 
 
 def test_more_devices_than_are_remembered(sample: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hostpulse.consumer.storage.influxdb.plans._REMEMBERED", 3)
     encoder = Encoder()
     for _ in range(2):
-        lines = encoder.encode([sample("cpu", START, f"host {number}", 1) for number in range(10)]).lines
+        lines = encoder.encode([[sample("cpu", START, f"host {number}", 1) for number in range(10)]]).lines
         assert [parse_line(line.decode())["tags"]["host"] for line in lines] == [
             f"host {number}" for number in range(10)
         ]
