@@ -89,6 +89,9 @@ class Link:
         self.trouble = None
         self.connections += 1
         self._absence.reset()
+
+    def announce(self) -> None:
+        """Say that the connection can be used."""
         if not self._short_connections:
             _log.info("connected to broker %s", self._options.address)
 

@@ -86,6 +86,7 @@ class Receiver:
         self._client: Client | None = None  # paho's, while `run` has one
         self._outgoing: set[int] = set()  # packet identifiers of what `publish` has sent
         self._is_acknowledged = False  # all of it, and nobody knows yet
+        self._receiving = False  # on this connection, or on the one before until there is another
         self._unsubscribed = False
         self._left = False
         self._clock = clock
@@ -105,6 +106,11 @@ class Receiver:
     def connected(self) -> bool:
         """Whether the broker has accepted us and the connection is not known to be lost."""
         return self._link.up
+
+    @property
+    def receiving(self) -> bool:
+        """Whether the broker has also answered our subscriptions, so that what is sent from now on comes."""
+        return self._link.up and self._receiving
 
     @property
     def connections(self) -> int:
@@ -223,6 +229,7 @@ class Receiver:
 
     def _begin_attempt(self, client: Client) -> None:
         self._intake.restart()
+        self._receiving = False
         self._asked = None
         self._link.attempt(client)
 
@@ -390,6 +397,8 @@ class Receiver:
     def _subscribed(
         self, _client: Client, _userdata: Any, _mid: int, reasons: list[ReasonCode], _properties: Properties | None
     ) -> None:
+        self._receiving = True
+        self._link.announce()
         self._link.subscribed(self._filters, reasons)
         if not any(reason.is_failure for reason in reasons):
             self._when_subscribed()

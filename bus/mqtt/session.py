@@ -261,6 +261,7 @@ class Session:
             self._link.refused(explain_refusal(reason))
             return
         self._link.accepted()
+        self._link.announce()
         # MQTT 5 only: how many the broker takes without an acknowledgement; paho does not look.
         self._in_flight = min(_IN_FLIGHT, getattr(properties, "ReceiveMaximum", _IN_FLIGHT))
         if self._subscriptions:

@@ -229,7 +229,7 @@ class AlertService:
             self._heartbeat.beat()
         health.publish_if_due()
         try:
-            if self._role.tick(listening=receiver.connected):
+            if self._role.tick(listening=receiver.receiving):
                 self._notifications.wake()
             if receiver.connected:
                 publication.advance()

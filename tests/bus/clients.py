@@ -25,22 +25,13 @@ def eventually(condition: Callable[[], object], seconds: float = PATIENCE) -> No
 class Collector:
     """A receiver in a thread that keeps what it takes. In a `with` block it has subscribed from the start."""
 
-    def __init__(
-        self,
-        options: MqttOptions,
-        filters: Iterable[str] = ("t/#",),
-        *,
-        subscribed: Callable[[], object] = lambda: None,
-        **arguments: Any,
-    ) -> None:
+    def __init__(self, options: MqttOptions, filters: Iterable[str] = ("t/#",), **arguments: Any) -> None:
         self.batches: list[Batch] = []
         self.failures = 0
         self.fail: Callable[[], bool] = lambda: False
         self.error: BaseException | None = None
         arguments.setdefault("linger_seconds", 0.05)
-        self._subscribed = threading.Event()
-        self._when_subscribed = subscribed
-        self.receiver = Receiver(options, list(filters), self.take, subscribed=self._answered, **arguments)
+        self.receiver = Receiver(options, list(filters), self.take, **arguments)
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     def take(self, batch: Batch) -> Taking | None:
@@ -49,10 +40,6 @@ class Collector:
             raise OSError("the disk is full")
         self.batches.append(batch)
         return None
-
-    def _answered(self) -> None:
-        self._subscribed.set()
-        self._when_subscribed()
 
     def _had_subscribed(self) -> bool:
         """Whether something has come that the broker had kept, which it may send before it answers."""
@@ -88,7 +75,7 @@ class Collector:
 
     def __enter__(self) -> Self:
         self.start()
-        eventually(lambda: self._subscribed.is_set() or self._had_subscribed() or not self._thread.is_alive())
+        eventually(lambda: self.receiver.receiving or self._had_subscribed() or not self._thread.is_alive())
         return self
 
     def __exit__(

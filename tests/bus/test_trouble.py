@@ -185,10 +185,8 @@ def test_two_clients_with_one_name(broker, caplog):
 def test_a_subscription_that_is_refused(caplog):
     with fake_broker(b"\x20\x02\0\0" + b"\x90\x04\0\1\1\x80") as port:
         options = MqttOptions(host=HOST, port=port, client_id="client")
-        collector = Collector(options, ["t/mine", "t/secret"])
-        collector.start()
-        eventually(lambda: "refused" in caplog.text)
-        collector.stop()
+        with Collector(options, ["t/mine", "t/secret"]):
+            eventually(lambda: "refused" in caplog.text)
         with Owner(options, subscriptions=["t/mine", "t/secret"]) as owner:
             owner.until(lambda: caplog.text.count("refused") == 2)
     lines = [record.message for record in caplog.records if record.levelno >= logging.WARNING]
@@ -196,6 +194,22 @@ def test_a_subscription_that_is_refused(caplog):
         f"broker {HOST}:{port}: refused the subscription to t/secret; may this account read it?",
         f"broker {HOST}:{port}: refused the subscription to t/secret; may this account read it?",
     ]
+
+
+@pytest.mark.parametrize("answers", [False, True])
+def test_a_receiver_is_connected_for_people_when_its_subscription_is_answered(answers, caplog):
+    caplog.set_level(logging.INFO)
+    with fake_broker(b"\x20\x02\0\0" + b"\x90\x03\0\1\1" * answers) as port:
+        collector = Collector(MqttOptions(host=HOST, port=port, client_id="client"))
+        collector.start()
+        eventually(lambda: collector.receiver.connected)
+        if answers:
+            eventually(lambda: collector.receiver.receiving)
+        else:
+            time.sleep(SECONDS)
+        assert collector.receiver.receiving == answers
+        assert ("connected to broker" in caplog.text) == answers
+        collector.stop()
 
 
 def test_mqtt_5_says_why_a_subscription_is_refused(caplog):

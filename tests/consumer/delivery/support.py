@@ -65,7 +65,7 @@ class RunningConsumer:
 
     def __enter__(self) -> Self:
         self._thread.start()
-        eventually(lambda: self._error or (self.service._receiver is not None and self.service._receiver.connections))
+        eventually(lambda: self._error or (self.service._receiver is not None and self.service._receiver.receiving))
         return self
 
     def __exit__(
