@@ -7,6 +7,7 @@ be trusted: it is bounded before it is parsed, and every fault is a `MessageErro
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from math import isfinite
 from typing import Annotated
 
@@ -208,8 +209,9 @@ def latest_timestamp(now: datetime) -> datetime:
     return min(now + _FUTURE, _LATEST)
 
 
+@lru_cache(maxsize=4096)
 def reader(topic: HostTopic) -> Reader:
-    """Return what decodes the payloads of a topic, for those who get many of them.
+    """Return what decodes the payloads of a topic; it is remembered, for topics come again and again.
 
     It takes a payload and `latest_timestamp` of now, returns the sample and raises as `decode` does.
     """
