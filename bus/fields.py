@@ -3,7 +3,7 @@
 The structs of `messages` are the single source of names, types, units, kinds and meanings; JSON, schema, storage,
 CSV and documentation are derived from the tables built here.
 
-    class Cpu(Fields):
+    class Cpu(SubsystemFields):
         utilization_percent: Annotated[Float, rate("Share of CPU time that was not idle.")] = UNSET
         core: Annotated[Map[CpuCore], table("Each logical CPU.")] = UNSET
 """
@@ -26,6 +26,7 @@ __all__ = [
     "Float",
     "Kind",
     "Map",
+    "SubsystemFields",
     "Table",
     "Text",
     "Unit",
@@ -101,7 +102,15 @@ Map = Annotated[dict[_Key, _T], Meta(max_length=MAXIMUM_ENTRIES)] | UnsetType
 
 
 class Fields(Struct, kw_only=True, gc=False):
-    """What one sample of a subsystem says. A field that is not known is UNSET and absent from the message."""
+    """Some of what a sample says. A field that is not known is UNSET and absent from the message."""
+
+
+class SubsystemFields(Fields, forbid_unknown_fields=True):
+    """What one sample of a subsystem says.
+
+    Others may say more than we know, but that is for `codec` to allow: that nothing else stands in a text is worth
+    knowing there.
+    """
 
 
 @dataclass(frozen=True, slots=True)

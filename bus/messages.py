@@ -16,6 +16,7 @@ from .fields import (
     Flag,
     Float,
     Map,
+    SubsystemFields,
     Table,
     Text,
     condition,
@@ -65,7 +66,7 @@ class CpuCore(Fields):
     frequency_hertz: Annotated[Count, gauge("Clock of this CPU.")] = UNSET
 
 
-class Cpu(Fields):
+class Cpu(SubsystemFields):
     """Processor time, clock, temperature and load."""
 
     utilization_percent: Annotated[Float, rate("Share of CPU time neither idle nor waiting for IO.")] = UNSET
@@ -100,7 +101,7 @@ class Cpu(Fields):
     core: Annotated[Map[CpuCore], table("Each logical CPU.")] = UNSET
 
 
-class Memory(Fields):
+class Memory(SubsystemFields):
     """Main memory and swap."""
 
     total_bytes: Annotated[Count, gauge("Memory that the kernel manages.")] = UNSET
@@ -151,7 +152,7 @@ class DiskDevice(Fields):
     busy_percent: Annotated[Float, rate("Share of time in which the device had work.")] = UNSET
 
 
-class Disk(Fields):
+class Disk(SubsystemFields):
     """File systems and block devices."""
 
     read_bytes_per_second: Annotated[Count, rate("Read from all physical devices.")] = UNSET
@@ -179,7 +180,7 @@ class NetworkInterface(Fields):
     speed_bits_per_second: Annotated[Count, gauge("Negotiated speed.")] = UNSET
 
 
-class Network(Fields):
+class Network(SubsystemFields):
     """Network interfaces and sockets."""
 
     received_bytes_per_second: Annotated[Count, rate("Received on all physical interfaces.")] = UNSET
@@ -223,7 +224,7 @@ class GpuDevice(Fields):
     pcie_sent_bytes_per_second: Annotated[Count, rate("Sent over PCIe.")] = UNSET
 
 
-class Gpu(Fields):
+class Gpu(SubsystemFields):
     """Graphics processors and accelerators."""
 
     power_watts: Annotated[Float, gauge("Power that all GPUs draw that tell it.")] = UNSET
@@ -245,7 +246,7 @@ class SensorsFan(Fields):
     minimum_rpm: Annotated[Count, gauge("Below this speed the board gives an alarm.")] = UNSET
 
 
-class Sensors(Fields):
+class Sensors(SubsystemFields):
     """Temperatures and fans."""
 
     temperature: Annotated[Map[SensorsTemperature], table("Each temperature sensor.", key="sensor")] = UNSET
@@ -265,7 +266,7 @@ class BatteryPack(Fields):
     cycles: Annotated[Count, counter("Charge cycles.")] = UNSET
 
 
-class Battery(Fields):
+class Battery(SubsystemFields):
     """Batteries and mains."""
 
     charge_percent: Annotated[Float, gauge("Charge of all batteries together.")] = UNSET
@@ -310,7 +311,7 @@ class SmartDrive(Fields):
     written_bytes: Annotated[Count, counter("Written to it in its life.")] = UNSET
 
 
-class Smart(Fields):
+class Smart(SubsystemFields):
     """What drives say of their own health (SMART)."""
 
     drives: Annotated[Count, gauge("Drives that can be asked.")] = UNSET
@@ -318,7 +319,7 @@ class Smart(Fields):
     drive: Annotated[Map[SmartDrive], table("Each drive, by its serial number.")] = UNSET
 
 
-class System(Fields):
+class System(SubsystemFields):
     """The operating system as a whole."""
 
     uptime_seconds: Annotated[Float, gauge("Time since boot, suspended time included.")] = UNSET
@@ -339,7 +340,7 @@ class PublisherCollector(Fields):
     state: Annotated[Text, condition("ok, nothing (the machine has none), stalled or failed.")] = UNSET
 
 
-class Publisher(Fields):
+class Publisher(SubsystemFields):
     """The publisher's own health."""
 
     cpu_percent: Annotated[Float, rate("CPU time of the publisher, in percent of one CPU.")] = UNSET
@@ -378,7 +379,7 @@ class ConsumerMember(Fields):
     failing_routes: Annotated[Count, gauge("Routes whose last attempt failed.")] = UNSET
 
 
-class Consumer(Fields):
+class Consumer(SubsystemFields):
     """The account of what is missing, from the consumer that keeps it, and the health of each consumer."""
 
     missing_messages: Annotated[Count, gauge("Messages that are known to be missing now.")] = UNSET
@@ -388,7 +389,7 @@ class Consumer(Fields):
     member: Annotated[Map[ConsumerMember], table("Each consumer of the machine.")] = UNSET
 
 
-class Event(Fields):
+class Event(SubsystemFields):
     """What happened to an alert of the host, and when the consumer that evaluates the rules saw it."""
 
     event_id: Annotated[Text, happening("The same when it is told again: alert, moment and kind.")] = UNSET

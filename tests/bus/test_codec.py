@@ -1,5 +1,7 @@
 import json
 import math
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -8,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from hostpulse.bus.codec import MAXIMUM_MESSAGE_BYTES, decode, encode
+from hostpulse.bus.codec import MAXIMUM_MESSAGE_BYTES, Envelope, decode, encode, reader
 from hostpulse.bus.errors import (
     MalformedError,
     MessageError,
@@ -138,6 +140,125 @@ def test_a_mutated_message_is_a_sample_or_a_message_error(sample, data):
         assert decoded.envelope.host == "host"
         # What was accepted can be sent on: nothing came in that has no place in a message.
         msgspec.json.decode(msgspec.json.encode(decoded.fields))
+
+
+def read_by_the_book(topic: HostTopic, payload: bytes) -> tuple[Envelope, Any]:
+    """Return envelope and fields as another parser has them: members by their names, wherever they stand."""
+    values = json.loads(payload)
+    struct = SUBSYSTEMS[topic.leaf]
+    envelope, fields = (
+        {name: value for name, value in values.items() if name in some.__struct_fields__} for some in (Envelope, struct)
+    )
+    return msgspec.convert(envelope, Envelope), msgspec.convert(fields, struct)
+
+
+def members(payload: bytes) -> list[str]:
+    return [f"{json.dumps(name)}:{json.dumps(value)}" for name, value in json.loads(payload).items()]
+
+
+_ODD_MEMBERS = st.sampled_from(
+    [
+        '"invented_later":{"a":[1,2]}',
+        '"interval":3',
+        '"session":"2026-11-20T00:00:00.000Z"',
+        '"host":"host"',
+        '"omitted":{"core":2}',
+        '"x":{"session":"2026-11-20T00:00:00.000Z","interval":2,"y":1}',
+        '"timestamp":"2026-11-20T00:00:00.000Z"',
+        '"sequ\\u0065nce":7',
+    ]
+)
+
+
+@given(SAMPLES, st.lists(_ODD_MEMBERS, max_size=3), st.data())
+@settings(suppress_health_check=[HealthCheck.too_slow])
+def test_a_message_means_the_same_in_whatever_order_its_members_stand(sample, odd, data):
+    subsystem, fields = sample
+    topic = HostTopic("host", subsystem)
+    parts = members(message(fields, subsystem=subsystem))
+    for member in odd:
+        parts.insert(data.draw(st.integers(0, len(parts))), member)
+    if data.draw(st.booleans()):
+        parts = data.draw(st.permutations(parts))
+    space = data.draw(st.sampled_from(["", " ", "\n"]))
+    payload = ("{" + f",{space}".join(parts) + space + "}").encode()
+    decoded = decode(topic, payload, now=NOW)
+    assert (decoded.envelope, decoded.fields) == read_by_the_book(topic, payload)
+    # The text of the fields is theirs alone, word for word.
+    if decoded.text:
+        assert decoded.text[1:] in payload
+        assert set(json.loads(decoded.text)) <= set(SUBSYSTEMS[subsystem].__struct_fields__)
+        assert msgspec.json.decode(decoded.text, type=SUBSYSTEMS[subsystem]) == fields
+
+
+@given(SAMPLES)
+@settings(suppress_health_check=[HealthCheck.too_slow])
+def test_what_our_publishers_write_falls_apart_into_envelope_and_fields(sample):
+    subsystem, fields = sample
+    assume(fields != SUBSYSTEMS[subsystem]())
+    payload = message(fields, subsystem=subsystem)
+    decoded = decode(HostTopic("host", subsystem), payload, now=NOW)
+    assert payload.endswith(b"," + decoded.text[1:])
+    assert decoded.text == msgspec.json.encode(fields)
+
+
+@pytest.mark.parametrize(
+    "change", [lambda text: text[:-1] + b",}", lambda text: text[:-1] + b',"}', lambda text: text + b"}"]
+)
+def test_what_falls_apart_wrongly(change):
+    for whole in (message(), message(Cpu(user_percent=1.0))):
+        decode(TOPIC, whole, now=NOW)  # so that it is known where messages of this session fall apart
+        with pytest.raises(MalformedError):
+            decode(TOPIC, change(whole), now=NOW)
+
+
+def test_a_message_without_fields_has_no_text():
+    assert decode(TOPIC, message(), now=NOW).text == b""
+
+
+def test_a_session_that_cannot_be_is_refused_each_time():
+    payload = message(Cpu(user_percent=1.0), session=-1.0)
+    for _ in range(3):
+        with pytest.raises(TimestampError):
+            decode(TOPIC, payload, now=NOW)
+        decode(TOPIC, message(Cpu(user_percent=1.0)), now=NOW)
+
+
+def test_messages_of_sessions_and_intervals_that_take_turns():
+    for number in range(1, 5):
+        for session, interval in (
+            (NOW.timestamp() - 60, 2.0),
+            (NOW.timestamp() - 90, 2.0),
+            (NOW.timestamp() - 60, 30.0),
+        ):
+            payload = message(Cpu(user_percent=1.0), session=session, interval=interval, sequence=10**number)
+            envelope = decode(TOPIC, payload, now=NOW).envelope
+            assert envelope.session.timestamp() == session
+            assert (envelope.interval, envelope.sequence) == (interval, 10**number)
+
+
+@pytest.fixture
+def restless_threads():
+    """Have threads take turns as often as the interpreter can."""
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(usual)
+
+
+@pytest.mark.usefixtures("restless_threads")
+def test_the_reader_of_a_topic_for_several_threads():
+    """Each with a session of its own, so that what one has learned of the topic is wrong for the other."""
+    read = reader(TOPIC)
+
+    def read_all(session):
+        payload = message(Cpu(user_percent=1.0), session=session)
+        for _ in range(20_000):
+            assert read(payload, NOW).envelope.session.timestamp() == session
+
+    with ThreadPoolExecutor(3) as threads:
+        for done in [threads.submit(read_all, NOW.timestamp() - age) for age in (60, 90, 120)]:
+            done.result()
 
 
 def test_the_bound_of_size():
