@@ -13,9 +13,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hostpulse.bus import messages
-from hostpulse.bus.codec import Sample
+from hostpulse.bus.codec import Sample, decode
 from hostpulse.bus.errors import UsageError
 from hostpulse.bus.messages import SUBSYSTEMS, TABLES, CpuCore, DiskDevice, DiskMount, NetworkInterface
+from hostpulse.bus.topics import HostTopic
 from hostpulse.consumer.storage import (
     Host,
     Latest,
@@ -54,7 +55,7 @@ def rows(reader: Reader, table: str, **query: Any) -> list[Any]:
 
 
 VALUES = {
-    float: st.floats(allow_nan=False, allow_infinity=False, width=64),
+    float: st.floats(-1e300, 1e300, width=64),  # larger ones have a mean that is infinite
     int: st.integers(0, 2**53),
     bool: st.booleans(),
     str: st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=20),
@@ -252,6 +253,28 @@ def test_text_and_flags(store: Store, sample: Make) -> None:
         (START, "alpha", "lo", "", 0),
     ]
     assert rows(reader, "battery", fields=("mains",)) == [(START, "alpha", 1), (START + 1000, "alpha", 0)]
+
+
+NUMBERS = ["0", "-0", "1E5", "1e+5", "1e-7", " 2.50", "12345678901234567890", "1e-400", f"0.{'1' * 400}"]
+"""As JSON may say them, our publishers do not."""
+
+
+def test_numbers_as_other_programs_write_them(store: Store) -> None:
+    writer, reader = store
+    head = '{"v":1,"host":"alpha","subsystem":"cpu","session":"2026-01-01T00:00:00Z"'
+    samples = [
+        decode(
+            HostTopic("alpha", "cpu"),
+            f'{head},"timestamp":"2026-02-02T02:00:{second:02}Z","sequence":{second + 1},"interval":2,'
+            f'"user_percent":{number},"steal_percent":1}}'.encode(),
+            now=datetime.fromtimestamp(SECONDS, UTC),
+        )
+        for second, number in enumerate(NUMBERS)
+    ]
+    for part in (samples, samples[:1]):  # among others, and alone
+        writer.write(part)
+    found = rows(reader, "cpu", fields=("user_percent", "steal_percent"))
+    assert [row[2:] for row in found] == [(float(number), 1.0) for number in NUMBERS]
 
 
 def test_events(store: Store, sample: Make) -> None:

@@ -17,6 +17,7 @@ from influxdb_client.rest import ApiException
 
 from ..errors import StorageError
 from .connection import message_of, one_line
+from .lines import Lines
 
 __all__ = ["Refusal", "bodies", "deliver", "halves", "is_too_large"]
 
@@ -50,11 +51,11 @@ class Refusal(NamedTuple):
     is_too_old: bool
 
 
-def deliver(lines: Sequence[bytes], post: Callable[[bytes], None]) -> list[Refusal]:
+def deliver(lines: Lines, post: Callable[[bytes], None]) -> list[Refusal]:
     """Send lines; on return all are stored but those returned.
 
     Args:
-        lines: without their newlines.
+        lines: all of them.
         post: sends a body; raises the client's errors.
 
     Raises:
@@ -67,7 +68,7 @@ def deliver(lines: Sequence[bytes], post: Callable[[bytes], None]) -> list[Refus
     while waiting:
         part = waiting.pop()
         try:
-            post(b"\n".join([lines[index] for index in part]))
+            post(lines.body(part))
         except ApiException as error:
             reason = message_of(error)
             if not _is_of_the_data(error, reason):
@@ -84,9 +85,9 @@ def deliver(lines: Sequence[bytes], post: Callable[[bytes], None]) -> list[Refus
     return sorted(refusals)
 
 
-def bodies(lines: Sequence[bytes]) -> Iterator[Sequence[int]]:
+def bodies(lines: Lines) -> Iterator[Sequence[int]]:
     """Yield the indices of the lines of each body, bounded by number and by bytes."""
-    if len(lines) <= _BODY_LINES and sum(map(len, lines)) + len(lines) <= _BODY_BYTES:  # mostly all fit into one
+    if len(lines) <= _BODY_LINES and lines.size <= _BODY_BYTES:  # mostly all fit into one
         yield from [range(len(lines))] if lines else []
         return
     first = size = 0
@@ -138,7 +139,7 @@ def _dropped(reason: str) -> int:
     return int(found[1]) if found else 0
 
 
-def _parts(part: Sequence[int], lines: Sequence[bytes], reason: str) -> list[Sequence[int]]:
+def _parts(part: Sequence[int], lines: Lines, reason: str) -> list[Sequence[int]]:
     """Return the suspects and the others, or two halves if nobody is under suspicion."""
     suspects = set(_suspects(part, lines, reason))
     if 0 < len(suspects) < len(part):
@@ -146,7 +147,7 @@ def _parts(part: Sequence[int], lines: Sequence[bytes], reason: str) -> list[Seq
     return halves(part)
 
 
-def _suspects(part: Sequence[int], lines: Sequence[bytes], reason: str) -> Iterator[int]:
+def _suspects(part: Sequence[int], lines: Lines, reason: str) -> Iterator[int]:
     too_old = _TOO_OLD.search(reason)
     if too_old:
         bound = round(datetime.fromisoformat(f"{too_old[1]}+00:00").timestamp() * 1000)

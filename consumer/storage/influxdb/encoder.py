@@ -6,7 +6,7 @@ Text and maps are taken out of the structs, what is left is printed; see `printi
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from copy import copy
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import lru_cache
 from operator import attrgetter
 from typing import NamedTuple
@@ -23,6 +23,7 @@ from ..errors import UnstorableError
 from ..interface import RejectedLine
 from ..limit import EntryLimit
 from .line_protocol import text_value
+from .lines import Lines
 from .plans import Head, TablePlan
 from .printing import Encoded, Rows, print_rows
 from .printing import rejected as rejected_row
@@ -31,7 +32,7 @@ __all__ = ["Encoded", "Encoder"]
 
 _encode_json = msgspec.json.Encoder().encode
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MILLISECOND = timedelta(milliseconds=1)
+_DAY = 86_400_000  # milliseconds
 
 _cached_text = lru_cache(maxsize=4096)(text_value)
 
@@ -76,7 +77,7 @@ class Encoder:
         Args:
             pieces: of the samples; each is done with before the next is asked for.
         """
-        encoded = Encoded([], [], [])
+        encoded = Encoded(Lines(), [], [])
         first = 0
         for samples in pieces:
             self._encode(samples, first, encoded)
@@ -91,7 +92,9 @@ class Encoder:
             plan, parts = self._plans[subsystem]
             group = [samples[index] for index in indices]
             owners = [first + index for index in indices] if first else indices
-            moments = [(sample.envelope.timestamp - _EPOCH) // _MILLISECOND for sample in group]
+            spans = [sample.envelope.timestamp - _EPOCH for sample in group]
+            # A quarter faster than to divide them by a millisecond.
+            moments = [span.days * _DAY + span.seconds * 1000 + span.microseconds // 1000 for span in spans]
             rows = _own_rows(plan, group, owners, moments, encoded.rejected)
             print_rows(plan.name, rows, encoded, has_flags=plan.flags.in_any(rows.structs))
             if rows.bare:
@@ -115,7 +118,7 @@ def _own_rows(
     try:
         heads = [plan.heads[envelope.host] for envelope in envelopes]
         whole = [sample.fields for sample in group]
-        structs, texts = _split(plan, whole)
+        structs, words = _split(plan, whole)
     except UnstorableError as error:
         if len(group) == 1:
             rejected.append(rejected_row(owners[0], plan.name, (envelopes[0].host,), error))
@@ -128,13 +131,15 @@ def _own_rows(
         else _number(head, envelope)
         for head, envelope in zip(heads, envelopes, strict=True)
     ]
-    if texts:
+    if words:
         numbered = [
-            b"%b%b,%b" % (head.start, text, begin.removeprefix(head.start)) if text else begin
-            for head, text, begin in zip(heads, texts, numbered, strict=True)
+            b"%b%b,%b" % (head.start, word, begin.removeprefix(head.start)) if word else begin
+            for head, word, begin in zip(heads, words, numbered, strict=True)
         ]
     sequences = [envelope.sequence for envelope in envelopes]
-    return Rows(owners, moments, structs, numbered, sequences, bare=structs is whole)
+    bare = structs is whole
+    texts = [sample.text for sample in group]
+    return Rows(owners, moments, structs, texts if bare and all(texts) else [], numbered, sequences, bare=bare)
 
 
 def _map_rows(plan: TablePlan, maps: Sequence[_Entries], rejected: list[RejectedLine]) -> Rows:

@@ -9,6 +9,7 @@ from msgspec import defstruct
 from ..errors import UnstorableError
 from ..stored import StoredRow, StoredRows
 from .line_protocol import field_name, text_value
+from .lines import Lines
 from .plans import Heads
 from .printing import PRESENT_FIELD, Encoded, Rows, print_rows, rejected
 from .schema import AGGREGATE_TAG, ENVELOPE
@@ -30,7 +31,7 @@ class RowEncoder:
         plan = self._plans.get(shape)
         if plan is None:
             plan = self._plans[shape] = _Plan(block)
-        encoded = Encoded([], [], [])
+        encoded = Encoded(Lines(), [], [])
         rows = plan.prepare(block.rows, encoded)
         print_rows(block.table.name, rows, encoded, has_flags=False)  # they are 0 and 1 already
         return encoded

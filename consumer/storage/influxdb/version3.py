@@ -6,7 +6,6 @@ And a disk that is full is a 400 there, as if the lines were at fault. Its own e
 out and says why, has stored all others, and answers 5xx where the fault is its own.
 """
 
-from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -18,6 +17,7 @@ from ..errors import StorageError
 from ..options import InfluxOptions
 from .connection import message_of, one_line
 from .delivery import Refusal, bodies, halves, is_too_large
+from .lines import Lines
 
 __all__ = ["Version3"]
 
@@ -81,11 +81,11 @@ class Version3:
                     f"{one_line(said)}); set influxdb.bucket to another name"
                 ) from error
 
-    def deliver(self, lines: Sequence[bytes], *, waits: bool = True) -> list[Refusal]:
+    def deliver(self, lines: Lines, *, waits: bool = True) -> list[Refusal]:
         """Send lines; on return all are stored but those returned.
 
         Args:
-            lines: without their newlines.
+            lines: all of them.
             waits: until they are durable. If not, they are within a second, should the server not be killed meanwhile.
 
         Raises:
@@ -96,7 +96,7 @@ class Version3:
         while waiting:
             part = waiting.pop()
             try:
-                self._post(b"\n".join([lines[index] for index in part]), waits=waits)
+                self._post(lines.body(part), waits=waits)
             except ApiException as error:
                 left_out = _left_out(error, len(part))
                 if left_out:

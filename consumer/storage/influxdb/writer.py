@@ -30,6 +30,7 @@ from .downsampling import summing_up
 from .encoder import Encoder
 from .flux import Flux
 from .line_protocol import tag_value, text_value
+from .lines import Lines
 from .printing import Encoded
 from .row_encoder import RowEncoder
 from .schema import HOST_MEASUREMENT, INFO, LATEST_MOMENT, LONGEST_TEXT, ONLINE, clamp_moment, to_datetime
@@ -47,7 +48,7 @@ _MILLISECONDS: Any = WritePrecision.MS  # a plain string, whatever its annotatio
 _CONTROL = frozenset(map(chr, (*range(0x20), *range(0x7F, 0xA0))))
 
 
-Send = Callable[[Sequence[bytes]], list[Refusal]]
+Send = Callable[[Lines], list[Refusal]]
 """Stores lines; returns those that the server refuses, and raises the client's errors."""
 
 
@@ -292,7 +293,7 @@ class InfluxWriter:
             values.append(b"noted=1")
         start = b"%b,host=%b " % (HOST_MEASUREMENT.encode(), tag_value(_storable(host)))
         line = b"%b%b %d" % (start, b",".join(values), round(self._wall() * 1000) if moment is None else moment)
-        for refusal in self._deliver([line], self._parts.send_notes):
+        for refusal in self._deliver(Lines([line]), self._parts.send_notes):
             error = TooOldError if refusal.is_too_old else UnstorableError
             raise error(f"InfluxDB refuses what {host[:100]!a} says: {refusal.reason}")
 
@@ -325,11 +326,11 @@ class InfluxWriter:
         response: Any = self._parts.client.query_api().query_raw(text, params=flux.parameters)
         return {line[columns.places["_value"]] for columns, line in read_answer(response)}
 
-    def _deliver(self, lines: Sequence[bytes], send: Send | None = None) -> list[Refusal]:
+    def _deliver(self, lines: Lines, send: Send | None = None) -> list[Refusal]:
         """Send lines after all that was submitted, and wait for it."""
         return self._parts.worker.submit(self._send, lines, send).result()
 
-    def _send(self, lines: Sequence[bytes], send: Send | None = None) -> list[Refusal]:
+    def _send(self, lines: Lines, send: Send | None = None) -> list[Refusal]:
         """Send lines; where the bucket has gone since `open`, make it again if the token may. For the worker."""
         parts = self._parts
         send = send or parts.send
@@ -364,7 +365,7 @@ class InfluxWriter:
         def post(bucket: str, body: bytes) -> None:
             write(bucket, options.org, body, write_precision=_MILLISECONDS)
 
-        def send(bucket: str, lines: Sequence[bytes]) -> list[Refusal]:
+        def send(bucket: str, lines: Lines) -> list[Refusal]:
             return deliver(lines, partial(post, bucket))
 
         to_bucket, to_minutes = partial(send, options.bucket), partial(send, options.rollup_bucket)

@@ -1,16 +1,19 @@
 import math
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from line_protocol_parser import parse_line
+from msgspec import UNSET
 
 from hostpulse.bus import messages
-from hostpulse.bus.codec import Sample
+from hostpulse.bus.codec import Sample, decode, encode
 from hostpulse.bus.fields import Field, Kind, Table, Unit
-from hostpulse.bus.messages import SUBSYSTEMS, TABLES, CpuCore, DiskMount
+from hostpulse.bus.messages import SUBSYSTEMS, TABLES, Cpu, CpuCore, DiskMount
+from hostpulse.bus.topics import HostTopic
 from hostpulse.consumer.storage import UnstorableError
 from hostpulse.consumer.storage.influxdb.encoder import Encoder
 from hostpulse.consumer.storage.influxdb.line_protocol import field_name, tag_value, text_value
@@ -57,13 +60,15 @@ def structs(subsystem: str, maps: dict[str, dict[str, dict[str, Any]]]) -> dict[
     }
 
 
+@pytest.mark.parametrize("with_text", [True, False])
 @given(batch=st.lists(messages_of_any_kind(), max_size=12))
-def test_an_independent_parser_reads_what_was_written(batch: list[Any], sample: Make) -> None:
+def test_an_independent_parser_reads_what_was_written(batch: list[Any], sample: Make, *, with_text: bool) -> None:
     expected: list[tuple[int, str, dict[str, str], dict[str, Any]]] = []
     rejected: list[int] = []
     samples = []
     for index, (subsystem, host, own, maps) in enumerate(batch):
-        samples.append(sample(subsystem, START + index, host, index + 1, **own, **structs(subsystem, maps)))
+        made = sample(subsystem, START + index, host, index + 1, **own, **structs(subsystem, maps))
+        samples.append(made if with_text else Sample(made.envelope, made.fields))
         context = {"session": SESSION, "interval": 2.0, "sequence": index + 1}
         if refused(host):
             rejected.append(index)
@@ -135,6 +140,39 @@ def test_a_number_that_is_none_rejects_its_row_alone(value: float, sample: Make)
     assert [(line.index, line.error.kind) for line in encoded.rejected] == [(1, "unstorable"), (2, "unstorable")]
     assert encoded.owners == [0, 2, 1, 2]
     assert [line.partition(b",")[0] for line in encoded.lines] == [b"cpu", b"cpu", b"cpu_core", b"cpu_core"]
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        '"user_percent":1E5',
+        '"user_percent":1e+5',
+        '"user_percent": 12.50',
+        '"user_percent"\t:1',
+        '"user_percent":1,\n"steal_percent":2',
+        '"user_percent":1,\r"steal_percent":2',
+        '"user\\u005fpercent":1',
+        '"user_percent":-0',
+        '"user_percent":0.1000000000000000055511151231257827',
+        '"user_percent":123456789012345678901234567890',
+        '"frequency_hertz":1,"user_percent":2',
+        '"core":{},"user_percent":2',
+        '"user_percent":1,"core":{"0":{"utilization_percent":3}}',
+    ],
+)
+def test_fields_in_any_spelling_are_the_numbers_that_they_mean(members: str, sample: Make) -> None:
+    """Some of them JSON only has; one among plain ones must not spoil these."""
+    plain = sample("cpu", START, user_percent=0.5)
+    head = encode(Cpu(), host="alpha", subsystem="cpu", timestamp=START / 1000, sequence=7, session=0, interval=2)
+    odd = f"{head[:-1].decode()},{members}}}".replace("1970-01-01", "2026-01-01").encode()
+    came = decode(HostTopic("alpha", "cpu"), odd, now=datetime.fromtimestamp(START / 1000, UTC))
+    encoded = Encoder().encode([[plain, came, plain]])
+    assert encoded.rejected == []
+    found = [parse_line(line.decode())["fields"] for line in encoded.lines if line.startswith(b"cpu,")]
+    values = {name: getattr(came.fields, name) for name in came.fields.__struct_fields__ if name != "core"}
+    known = {name: float(value) for name, value in values.items() if value is not UNSET}
+    assert found[1] == {"session": SESSION, "interval": 2.0, "sequence": 7.0} | known
+    assert found[0] == found[2] == {"session": SESSION, "interval": 2.0, "sequence": 1.0, "user_percent": 0.5}
 
 
 def test_one_bad_entry_leaves_the_others(sample: Make) -> None:

@@ -24,6 +24,7 @@ from hostpulse.consumer.storage.influxdb.answer import read_answer
 from hostpulse.consumer.storage.influxdb.downsampling import downsampling_task, flux_text, summing_up, task_name
 from hostpulse.consumer.storage.influxdb.flux import Flux
 from hostpulse.consumer.storage.influxdb.flux_queries import FluxQueries
+from hostpulse.consumer.storage.influxdb.lines import Lines
 from hostpulse.consumer.storage.influxdb.rows import TooManyRowsError
 from hostpulse.consumer.storage.influxdb.slices import in_slices
 
@@ -332,7 +333,7 @@ def test_text_of_flux() -> None:
 def test_numbers_of_another_program(influx_writer: InfluxWriter, influx_reader: InfluxReader) -> None:
     first = b"cpu,host=a sequence=1,frequency_hertz=2.5,user_percent=1 %d" % START
     second = b"cpu,host=a sequence=2,frequency_hertz=1e30,user_percent=1e-300 %d" % (START + 1)
-    assert influx_writer._parts.send([first, second]) == []
+    assert influx_writer._parts.send(Lines([first, second])) == []
     query = RowQuery(table="cpu", start=0, end=10**10, fields=("frequency_hertz", "user_percent", "steal_percent"))
     [found] = influx_reader.rows(query)
     assert found == [(START, "a", 2, 1.0, None), (START + 1, "a", int(1e30), 1e-300, None)]

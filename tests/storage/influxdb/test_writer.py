@@ -23,6 +23,7 @@ from hostpulse.consumer.storage import (
     UnstorableError,
 )
 from hostpulse.consumer.storage.influxdb import InfluxOptions, InfluxReader, InfluxWriter, Prepared, open_writer
+from hostpulse.consumer.storage.influxdb.lines import Lines
 
 START = 1_770_000_000_000
 Make = Callable[..., Sample]
@@ -88,12 +89,10 @@ def test_a_line_that_does_not_parse_is_found(
 
     def encode_wrongly(samples: Any) -> Any:
         encoded = encode(samples)
-        for index, line in enumerate(encoded.lines):
-            for right, wrong in broken.items():
-                encoded.lines[index] = encoded.lines[index].replace(right, wrong) if right in line else line
-                if encoded.lines[index] != line:
-                    break
-        return encoded
+        lines = list(encoded.lines)
+        for right, wrong in broken.items():
+            lines = [line.replace(right, wrong) for line in lines]
+        return encoded._replace(lines=Lines(lines))
 
     monkeypatch.setattr(influx_writer._encoder, "encode", encode_wrongly)
     written = influx_writer.write([sample("cpu", START + index, user_percent=float(index)) for index in range(5000)])
