@@ -113,7 +113,7 @@ class Known:
 
     def in_any(self, structs: Sequence[Fields]) -> bool:
         """Return whether one of the structs has one of them."""
-        return any([get(struct) for struct in structs].count(UNSET) < len(structs) for get in self._getters)
+        return any(list(map(get, structs)).count(UNSET) < len(structs) for get in self._getters)
 
 
 class TablePlan:

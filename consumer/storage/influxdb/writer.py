@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -43,6 +44,7 @@ __all__ = ["InfluxWriter", "Kept"]
 _log = logging.getLogger(__name__)
 
 _BATCH_MESSAGES = 5000
+_BODIES_AT_ONCE = 2  # a server takes one in on about one of its cores; a receiver has no more batches on their way
 _SUMMING_SECONDS = 600.0  # InfluxDB sums up some million values in that time, and nobody waits for an answer
 _MILLISECONDS: Any = WritePrecision.MS  # a plain string, whatever its annotation says
 _CONTROL = frozenset(map(chr, (*range(0x20), *range(0x7F, 0xA0))))
@@ -56,7 +58,7 @@ class _Parts(NamedTuple):
     """What an open writer consists of."""
 
     client: InfluxDBClient
-    worker: ThreadPoolExecutor  # one thread, which sends one body after the other
+    workers: ThreadPoolExecutor  # threads that wait for the server
     send: Send
     send_minutes: Send
     send_notes: Send
@@ -82,7 +84,7 @@ class Kept(NamedTuple):
 class InfluxWriter:
     """Writes a history into a bucket of InfluxDB 2, or a database of InfluxDB 3; a `Writer`.
 
-    For one thread at a time; it has a thread of its own, which waits for the server. Several writers, in this and in
+    For one thread at a time; it has threads of its own, which wait for the server. Several writers, in this and in
     other processes, may share a bucket.
 
     Args:
@@ -113,6 +115,8 @@ class InfluxWriter:
         self._encoder = Encoder(maximum_entries=maximum_entries)
         self._row_encoder = RowEncoder()
         self._open: _Parts | None = None
+        self._making = threading.Lock()
+        self._made = 0  # how often the bucket was made again
 
     @property
     def batch_messages(self) -> int:
@@ -155,7 +159,7 @@ class InfluxWriter:
         """Close the connection; may be called twice."""
         parts, self._open = self._open, None
         if parts is not None:
-            parts.worker.shutdown(cancel_futures=True)
+            parts.workers.shutdown(cancel_futures=True)
             parts.client.close()
 
     def write(self, samples: Sequence[Sample]) -> Written:
@@ -176,7 +180,7 @@ class InfluxWriter:
         Returns:
             What `write` returns or raises.
         """
-        return self._parts.worker.submit(_written, self._encoder.encode(pieces), self._send)
+        return self._parts.workers.submit(_written, self._encoder.encode(pieces), self._send)
 
     def write_rows(self, block: StoredRows) -> Written:
         """Store rows that come from another store; acknowledged by the server on return.
@@ -327,21 +331,26 @@ class InfluxWriter:
         return {line[columns.places["_value"]] for columns, line in read_answer(response)}
 
     def _deliver(self, lines: Lines, send: Send | None = None) -> list[Refusal]:
-        """Send lines after all that was submitted, and wait for it."""
-        return self._parts.worker.submit(self._send, lines, send).result()
+        """Send lines, and wait for it."""
+        return self._parts.workers.submit(self._send, lines, send).result()
 
     def _send(self, lines: Lines, send: Send | None = None) -> list[Refusal]:
-        """Send lines; where the bucket has gone since `open`, make it again if the token may. For the worker."""
+        """Send lines; where the bucket has gone since `open`, make it again if the token may. For the workers."""
         parts = self._parts
         send = send or parts.send
         with self._reported():
+            made = self._made
             try:
                 return send(lines)
             except ApiException as error:
                 if parts.prepare is None or not is_hidden(error):
                     raise
-                parts.prepare()  # raises what `send` did if nothing can be done
-            _log.warning("InfluxDB bucket %s was gone, or could not be written for a while", self._options.bucket)
+                with self._making:
+                    if self._made == made:  # else somebody else has made it meanwhile
+                        parts.prepare()  # raises what `send` did if nothing can be done
+                        self._made += 1
+                        bucket = self._options.bucket
+                        _log.warning("InfluxDB bucket %s was gone, or could not be written for a while", bucket)
             return send(lines)
 
     @contextlib.contextmanager
@@ -353,13 +362,14 @@ class InfluxWriter:
     def _connect(self, client: InfluxDBClient) -> _Parts:
         options = self._options
         server = detect(client)
-        worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="influxdb")  # it has no thread before it has work
+        # It has no thread before it has work.
+        workers = ThreadPoolExecutor(max_workers=_BODIES_AT_ONCE, thread_name_prefix="influxdb")
         if server.is_version_3:
             samples, minutes = (Version3(client, options, name) for name in (options.bucket, options.rollup_bucket))
             samples.probe()
             # A note is a request of its own, and what many hosts say of themselves comes at once.
             notes = partial(samples.deliver, waits=False)
-            return _Parts(client, worker, samples.deliver, minutes.deliver, notes, server, None, None)
+            return _Parts(client, workers, samples.deliver, minutes.deliver, notes, server, None, None)
         write = client.write_api(write_options=SYNCHRONOUS).write
 
         def post(bucket: str, body: bytes) -> None:
@@ -370,10 +380,10 @@ class InfluxWriter:
 
         to_bucket, to_minutes = partial(send, options.bucket), partial(send, options.rollup_bucket)
         if not server.has_flux:
-            return _Parts(client, worker, to_bucket, to_minutes, to_bucket, server, None, None)
+            return _Parts(client, workers, to_bucket, to_minutes, to_bucket, server, None, None)
         setup = Setup(client, options, retention=self._retention, rollup_retention=self._rollup_retention)
         prepare = partial(setup.run, partial(post, options.bucket, b""))
-        return _Parts(client, worker, to_bucket, to_minutes, to_bucket, server, prepare, prepare())
+        return _Parts(client, workers, to_bucket, to_minutes, to_bucket, server, prepare, prepare())
 
 
 def _written(encoded: Encoded, send: Send) -> Written:

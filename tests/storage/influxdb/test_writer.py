@@ -24,6 +24,7 @@ from hostpulse.consumer.storage import (
 )
 from hostpulse.consumer.storage.influxdb import InfluxOptions, InfluxReader, InfluxWriter, Prepared, open_writer
 from hostpulse.consumer.storage.influxdb.lines import Lines
+from hostpulse.consumer.storage.influxdb.setup import Setup
 
 START = 1_770_000_000_000
 Make = Callable[..., Sample]
@@ -265,6 +266,42 @@ def test_a_deleted_bucket_is_made_again(
     with InfluxReader(influx_options) as reader:
         query = RowQuery(table="cpu", start=START / 1000, end=START / 1000 + 1, fields=("user_percent",))
         assert list(reader.rows(query)) == [[(START, "alpha", 2.0)]]
+
+
+@pytest.mark.parametrize("deleted", [False, True])
+def test_two_batches_are_on_their_way_at_once(
+    deleted: bool,  # noqa: FBT001
+    influx_server: Any,
+    influx_options: InfluxOptions,
+    sample: Make,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Neither write ends before the other has begun; a bucket that both find gone is made once."""
+    both = threading.Barrier(2, timeout=30)
+    met: set[str] = set()
+    write, run = WriteApi.write, Setup.run
+    made: list[Any] = []
+
+    def meet(*arguments: Any, **named: Any) -> Any:
+        try:
+            return write(*arguments, **named)
+        finally:
+            name = threading.current_thread().name
+            if name not in met and name != "MainThread":
+                met.add(name)
+                both.wait()
+
+    monkeypatch.setattr(WriteApi, "write", meet)
+    monkeypatch.setattr(Setup, "run", lambda *arguments: made.append(run(*arguments)) or made[-1])
+    batches = [[sample("cpu", START + second * 1000, user_percent=1.0)] for second in range(2)]
+    with InfluxWriter(influx_options, retention=None, rollup_retention=None) as writer:
+        if deleted:
+            influx_server.forget(influx_options)
+        works = [writer.submit([batch]) for batch in batches]
+        assert [work.result().rows for work in works] == [1, 1]
+    assert len(made) == 1 + deleted
+    with InfluxReader(influx_options) as reader:
+        assert len(everything(reader, "cpu")) == 2
 
 
 def test_a_deleted_bucket_that_the_token_may_not_make(
