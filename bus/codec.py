@@ -10,7 +10,7 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from math import isfinite
-from typing import Annotated, Generic, TypeVar
+from typing import Annotated, Any, Generic, TypeVar, cast
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
@@ -113,18 +113,20 @@ class _Understanding(Generic[_S]):
         self.exact = msgspec.json.Decoder(struct).decode
         self._struct = struct
         lenient = msgspec.defstruct(struct.__name__, [], bases=(struct,), forbid_unknown_fields=False)
-        self._decode = msgspec.json.Decoder(lenient).decode
+        self._decode: Callable[[bytes], Any] = msgspec.json.Decoder(lenient).decode
 
     def lenient(self, text: bytes) -> _S:
         """Decode an object that may say more."""
         found = self._decode(text)
-        return self._struct(**{name: getattr(found, name) for name in self._struct.__struct_fields__})
+        found.__class__ = self._struct  # the same but for what may be decoded; a copy would cost more than decoding it
+        return cast("_S", found)
 
 
 _VERSIONED = msgspec.json.Decoder(_Versioned)
 _ENVELOPE = _Understanding(Envelope)
 _FIELDS = {name: _Understanding(struct) for name, struct in SUBSYSTEMS.items()}
-_SEAM = re.compile(rb',"session":"[^"]{,40}","interval":[^,"]{,40},"')
+_SESSION = b',"session":"'
+_SEAM = re.compile(_SESSION + rb'[^"]{,40}","interval":[^,"]{,40},"')
 _encode_json = msgspec.json.encode
 
 
@@ -257,61 +259,60 @@ def reader(topic: HostTopic) -> Reader:
     host = unescape(topic.host)
     # Where the topic spells it in a way of its own, no message agrees with it.
     expected = host if escape(host) == topic.host else None
-    seam = _seam_of(b"")
+    seam = b"\0", b"", False  # what no message has
 
     def read(payload: bytes, latest: datetime) -> Sample:
         nonlocal seam
         if len(payload) > MAXIMUM_MESSAGE_BYTES:
             raise MessageTooLargeError(f"{len(payload)} bytes, a message has at most {MAXIMUM_MESSAGE_BYTES}")
-        known = seam  # once, for other threads may read messages of this topic, too
-        begin, found, rest = payload.partition(known[0])
-        if not found:
-            known = _seam_of(payload)
-            begin, _, rest = payload.partition(known[0])
-        text = b'{"' + rest
-        try:
-            envelope = decode_envelope(begin + known[1])
-            fields = decode_fields(text)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            envelope, fields = _decode_any(payload, understanding)
-            text = found = b""
-        if envelope.v != VERSION:
-            raise _wrong_version(envelope.v)
-        if envelope.host != expected or envelope.subsystem != subsystem:
-            raise WrongTopicError(
-                f"a message of {envelope.host!r} {envelope.subsystem!r} on the topic of {topic.host!r} {subsystem!r}"
-            )
-        if not (_OLDEST <= envelope.timestamp <= latest and (found or _OLDEST <= envelope.session <= _LATEST)):
+        middle, end, exact = seam  # at once, for other threads may read messages of this topic, too
+        begin, known, rest = payload.partition(middle)
+        if not known:
+            begin, middle, rest = _part(payload)
+            end, exact = middle[:-2] + b"}", bool(middle)
+        if exact:
+            text = b'{"' + rest
+            try:
+                envelope = decode_envelope(begin + end)
+                fields = decode_fields(text)
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+                envelope, fields, text = _decode_any(payload, understanding)
+        else:
+            envelope, fields, text = _decode_any(payload, understanding)
+        if envelope.v != VERSION or envelope.host != expected or envelope.subsystem != subsystem:
+            raise _disagreement(envelope, topic)
+        is_known = known and text  # so its session was accepted before
+        if not (_OLDEST <= envelope.timestamp <= latest and (is_known or _OLDEST <= envelope.session <= _LATEST)):
             raise TimestampError(
                 f"sampled at {envelope.timestamp.isoformat()} by a publisher of {envelope.session.isoformat()}; "
                 f"a sample is from {_OLDEST:%Y} or later, and none is from after {latest.isoformat(timespec='seconds')}"
             )
-        if text and not found:
-            seam = known
+        if middle and not is_known:
+            seam = middle, end, bool(text)  # who says more than we know will say so in all of a session
         return Sample(envelope, fields, text)
 
     return read
 
 
-def _seam_of(payload: bytes) -> tuple[bytes, bytes]:
-    """Return what stands between the number of a message and its fields, and what would end the envelope there.
+def _part(payload: bytes) -> tuple[bytes, bytes, bytes]:
+    """Part a payload between the number of the message and its fields; also return what stands there.
 
     Our publishers write the envelope, which ends in session and interval, and then the fields. All that is the same in
     every message of a session makes a seam at which others fall apart into two objects; decoding these takes half the
-    time of finding each among the other. A payload that has no seam has nothing in common with others, either.
+    time of finding each among the other. All parts are empty where there is no seam.
     """
-    found = _SEAM.search(payload)
-    middle = found[0] if found else b"\0"
-    return middle, middle[:-2] + b"}"
+    start = payload.find(_SESSION)
+    found = _SEAM.match(payload, start) if start >= 0 else None
+    return (payload[:start], found[0], payload[found.end() :]) if found else (b"", b"", b"")
 
 
-def _decode_any(payload: bytes, understanding: _Understanding[Fields]) -> tuple[Envelope, Fields]:
-    """Return what is in a payload, in whatever order and among whatever else it stands there."""
+def _decode_any(payload: bytes, understanding: _Understanding[Fields]) -> tuple[Envelope, Fields, bytes]:
+    """Return what is in a payload, in whatever order and among whatever else it stands there, and no text."""
     try:
         envelope = _ENVELOPE.lenient(payload)
         if envelope.v != VERSION:
             raise _wrong_version(envelope.v)
-        return envelope, understanding.lenient(payload)
+        return envelope, understanding.lenient(payload), b""
     except msgspec.ValidationError as error:
         _check_version(payload)  # another version may have another envelope
         raise WrongTypeError(str(error)) from None
@@ -326,6 +327,14 @@ def _refuse_subsystem(subsystem: str) -> Reader:
         raise UnknownSubsystemError(f"there is no subsystem {subsystem[:64]!r}")
 
     return refuse
+
+
+def _disagreement(envelope: Envelope, topic: HostTopic) -> WrongVersionError | WrongTopicError:
+    if envelope.v != VERSION:
+        return _wrong_version(envelope.v)
+    return WrongTopicError(
+        f"a message of {envelope.host!r} {envelope.subsystem!r} on the topic of {topic.host!r} {topic.leaf!r}"
+    )
 
 
 def _wrong_version(version: int) -> WrongVersionError:

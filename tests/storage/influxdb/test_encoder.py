@@ -185,7 +185,7 @@ def test_one_bad_entry_leaves_the_others(sample: Make) -> None:
         (0, b"disk_mount,alpha,/b"),
     ]
     assert encoded.owners == [0, 1, 0, 1]
-    assert encoded.lines[2:] == [
+    assert list(encoded.lines)[2:] == [
         b"disk_mount,host=alpha,mount=/ used_bytes=1 1770000000000",
         b"disk_mount,host=alpha,mount=/c present=1 1770000000001",
     ]
