@@ -182,6 +182,7 @@ def make_bucket(influxdb: InfluxOptions) -> InfluxOptions:
 def main(count: int, runs: int) -> None:
     messages = [(_TOPICS.sample(topic.host, topic.leaf), payload) for topic, payload in payloads(count)]
     broker_class = load_broker()
+    load = os.getloadavg()[0]
     best: dict[str, Run] = {}
     with tempfile.TemporaryDirectory() as name, server() as (url, token, org):
         directory = Path(name)
@@ -219,6 +220,7 @@ def main(count: int, runs: int) -> None:
         finally:
             broker.kill()
     print(f"{count} queued cpu messages of 13 values, QoS 1, MQTT 3.1.1, mosquitto, the best of {runs} runs")
+    print(f"Python {' '.join(sys.version.split())}, {os.cpu_count()} CPUs, load before {load:.1f}")
     for job, result in best.items():
         rate = count / result.wall
         print(
