@@ -1,6 +1,8 @@
 """What the tests of the bus drive connections with."""
 
+import os
 import queue
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -98,8 +100,13 @@ def subscribe_and_leave(options: MqttOptions, filters: Iterable[str] = ("t/#",))
     client.connect(options.host, options.port)
     client.loop_start()
     assert subscribed.wait(PATIENCE)
-    client.disconnect()
-    client.loop_stop()
+    connection: Any = client.socket()
+    with socket.socket(fileno=os.dup(connection.fileno())) as until_its_end:
+        client.disconnect()
+        client.loop_stop()
+        until_its_end.settimeout(PATIENCE)
+        while until_its_end.recv(4096):  # what is sent before the broker has closed it may go there, and come late
+            pass
 
 
 def _log_in(client: Client, options: MqttOptions) -> None:

@@ -12,7 +12,7 @@ from hostpulse.bus.mqtt.intake import Intake
 
 from .clients import Collector, Feeder, eventually, numbered, subscribe_and_leave
 from .proxy import Proxy
-from .test_receiver import acknowledged, delivered
+from .test_receiver import acknowledged, brought, delivered
 
 BATCH = 3
 
@@ -312,7 +312,8 @@ def test_a_queue_is_taken_in_the_background(broker):
             eventually(lambda: len(collector.payloads) >= len(sent))
         [talk] = proxy.conversations
         assert acknowledged(talk) == delivered(talk)
-    assert collector.payloads == sent
+        assert collector.payloads == brought(talk)
+    assert sorted(collector.payloads) == sent
 
 
 def test_what_fails_in_the_background_comes_again(broker):
