@@ -151,7 +151,11 @@ def encode(
         UsageError: the host's name is not UTF-8.
     """
     _check_host(host)
-    head = _head(host, subsystem, timestamp, sequence, session, interval)
+    head = (
+        f'{{"v":{VERSION},"host":{_encode_json(host).decode()},"subsystem":"{subsystem}"'
+        f',"timestamp":"{format_timestamp(timestamp)}","sequence":{sequence}'
+        f',"session":"{format_timestamp(session)}","interval":{interval:.10g}'
+    ).encode()
     try:
         body = _encode_json(fields)
     except UnicodeEncodeError:
@@ -164,15 +168,6 @@ def encode(
         fields, omitted = _cut(fields, MAXIMUM_MESSAGE_BYTES - len(head) - 256)
         message = _join(head + b',"omitted":' + _encode_json(omitted), _encode_json(fields))
     return message
-
-
-def _head(host: str, subsystem: str, timestamp: float, sequence: int, session: float, interval: float) -> bytes:  # noqa: PLR0917  as they stand in the message
-    """Return what a message begins with, without the brace that would end it."""
-    return (
-        f'{{"v":{VERSION},"host":{_encode_json(host).decode()},"subsystem":"{subsystem}"'
-        f',"timestamp":"{format_timestamp(timestamp)}","sequence":{sequence}'
-        f',"session":"{format_timestamp(session)}","interval":{interval:.10g}'
-    ).encode()
 
 
 def _check_host(host: str) -> None:
